@@ -1,0 +1,5 @@
+"""Lets `python -m spacelink` stand for the spacelink command."""
+
+from spacelink.cli import main
+
+main()

@@ -1,0 +1,53 @@
+"""The spacelink command."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Each command's object and its one-line help. Commands are imported when they
+# are called, so that the SDK's commands neither wait for the server's imports
+# nor need its packages.
+_COMMANDS: Mapping[str, tuple[str, str]] = {
+    "up": ("spacelink.cli.up:up", "Run a server and a simulated fleet, for a first look."),
+    "server": ("spacelink_server.command:server", "Run the gRPC server."),
+    "agent": ("spacelink_agent.command:agent", "Run the agent of a terminal."),
+    "telemetry": ("spacelink.cli.telemetry:telemetry", "Send, read and watch telemetry."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        try:
+            command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("spacelink"):
+                raise
+            extra = cmd_name if cmd_name in ("server", "agent") else "all"
+            raise click.ClickException(
+                f"'spacelink {cmd_name}' needs the package {error.name}: pip install 'spacelink[{extra}]'"
+            ) from None
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        # From the table: help must not import every command.
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="spacelink")
+def main() -> None:
+    """SpaceLink: the gateway for fleets of satellite terminals."""

@@ -1,0 +1,84 @@
+"""The `spacelink server` command."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spacelink.cli.settings import config_file, setting
+from spacelink_server.app import serve
+from spacelink_server.config import Address, ConfigError, ServerConfig
+from spacelink_server.storage.migrations import SchemaMismatchError
+from spacelink_server.storage.sqlite import DataDirectoryInUseError
+from spacelink_server.storage.store import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+# A stream's messages are handled on the event loop while a thread commits. The
+# thread needs Python's global lock for short moments only; at the default of
+# 5 ms it would wait that long for each of them on a busy loop.
+_SWITCH_SECONDS = 0.0005
+
+
+@click.command()
+@config_file()
+@setting(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("spacelink-data"),
+    show_default=True,
+    help="Directory of the embedded store; made if need be.",
+)
+@setting("--listen", default="127.0.0.1:50051", show_default=True, metavar="HOST:PORT", help="Data plane.")
+@setting("--admin-listen", default="127.0.0.1:50052", show_default=True, metavar="HOST:PORT", help="Admin plane.")
+@setting(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="How much is logged to standard error.",
+)
+def server(data_dir: Path, listen: str, admin_listen: str, log_level: str) -> None:
+    """Run the gRPC server.
+
+    Prints a line `ready data=HOST:PORT admin=HOST:PORT` once it accepts calls.
+    SIGTERM drains it: producers are told, what is queued is committed and acked.
+
+    \b
+    Examples:
+      spacelink server --data-dir /var/lib/spacelink
+      spacelink server --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
+    """
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        config = ServerConfig(
+            data_dir, Address.parse("listen", listen), Address.parse("admin_listen", admin_listen)
+        )
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        _run(serve(config, _print_ready))
+    except (ConfigError, DataDirectoryInUseError, SchemaMismatchError, StoreUnavailableError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _print_ready(data: Address, admin: Address) -> None:
+    click.echo(f"ready data={data} admin={admin}")
+    sys.stdout.flush()
+
+
+def _run(main: Coroutine[None, None, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:  # not made for every platform
+        asyncio.run(main)
+    else:
+        uvloop.run(main)

@@ -1,0 +1,1 @@
+"""The hot path: the Ingest stream, validation of batches, group commit."""

@@ -1,0 +1,314 @@
+"""Group commit: one transaction for all that is queued across the streams."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+
+from spacelink_server.storage.store import (
+    CommitGroup,
+    CommitResult,
+    Store,
+    StoreUnavailableError,
+    StreamAdvance,
+    StreamKey,
+    StreamPosition,
+    Submission,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection
+
+    from spacelink_server.ingest.live import LiveFeed
+    from spacelink_server.storage.segments import Segment
+
+logger = logging.getLogger(__name__)
+
+# The most payload in one transaction: at the 150 MB/s that SQLite commits here
+# it takes 50 ms, which bounds how long a small batch waits behind large ones.
+_GROUP_BYTES = 8 * 1024 * 1024
+
+# How often a store that failed is tried again.
+PROBE_SECONDS = 1.0
+
+# What a transaction needs besides its payload: index pages and the log.
+_PROBE_MARGIN_BYTES = 1024 * 1024
+
+
+class CommitListener(Protocol):
+    """A stream that waits for its batches to be committed."""
+
+    tenant_id: str
+    stream_id: str
+    epoch: int
+
+    def committed(self, sequence: int) -> None:
+        """Everything up to the sequence is on disk."""
+
+    def fenced(self) -> None:
+        """The stream belongs to a newer epoch; nothing of it was written."""
+
+    def failed(self) -> None:
+        """The store failed; nothing that was queued is written."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    listener: CommitListener
+    first_sequence: int
+    last_sequence: int
+    segments: list[Segment]
+    size: int
+
+
+_Request = TypeVar("_Request")
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(slots=True)
+class _Call(Generic[_Request, _Answer]):
+    request: _Request
+    answer: asyncio.Future[_Answer]
+    size: int = 0
+
+
+_Item: TypeAlias = _Batch | _Call[Submission, bool] | _Call[StreamKey, StreamPosition]
+
+
+@dataclass(slots=True)
+class _Group:
+    """What goes into one transaction, and who waits for it."""
+
+    advances: dict[CommitListener, StreamAdvance] = field(default_factory=dict)
+    submissions: list[_Call[Submission, bool]] = field(default_factory=list)
+    opens: list[_Call[StreamKey, StreamPosition]] = field(default_factory=list)
+    size: int = 0
+
+
+class Committer:
+    """Queues what streams and calls want written, and commits it in groups.
+
+    While one group is being committed in a thread, the next one gathers on the
+    event loop; so groups grow with the load and nobody waits for a timer.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        feed: LiveFeed,
+        queue_bytes: int,
+        on_health: Callable[[bool], Awaitable[None]],
+    ) -> None:
+        """Make a committer.
+
+        Args:
+            store: where to write.
+            feed: told of what is committed.
+            queue_bytes: past so much queued payload, room() waits.
+            on_health: called with False when the store fails, with True when
+                it works again.
+        """
+        self._store = store
+        self._feed = feed
+        self._queue_bytes = queue_bytes
+        self._on_health = on_health
+        self._healthy = True
+        self._queue: deque[_Item] = deque()
+        self._queued_bytes = 0
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closing = False
+        self._thread = ThreadPoolExecutor(1, "committer")
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a producer may queue more."""
+        return self._room.is_set()
+
+    async def room(self) -> None:
+        """Wait until the queue is below its bound."""
+        await self._room.wait()
+
+    async def open_stream(self, key: StreamKey) -> StreamPosition:
+        """Take over a stream; everything queued of it before is written first.
+
+        Raises:
+            StoreUnavailableError: the store failed.
+        """
+        call = _Call(key, asyncio.get_running_loop().create_future())
+        self._put(call)
+        return await call.answer
+
+    async def submit(self, submission: Submission, size: int) -> bool:
+        """Store segments once for their request_id.
+
+        Returns:
+            False where the request_id was stored before.
+
+        Raises:
+            StoreUnavailableError: the store failed.
+        """
+        await self.room()
+        call = _Call(submission, asyncio.get_running_loop().create_future(), size)
+        self._put(call)
+        return await call.answer
+
+    def advance(
+        self,
+        listener: CommitListener,
+        first_sequence: int,
+        last_sequence: int,
+        segments: list[Segment],
+        size: int,
+    ) -> None:
+        """Queue the next batch of a stream; the listener is told the outcome."""
+        self._put(_Batch(listener, first_sequence, last_sequence, segments, size))
+
+    async def run(self) -> None:
+        """Commit until close is called and the queue is empty."""
+        loop = asyncio.get_running_loop()
+        while self._queue or not self._closing:
+            if not self._queue:
+                self._work.clear()
+                await self._work.wait()
+                continue
+            group = self._take()
+            try:
+                result = await loop.run_in_executor(self._thread, self._store.commit, _request(group))
+            except StoreUnavailableError as error:
+                await self._fail(group, error)
+            except Exception as error:
+                logger.exception("commit failed")
+                await self._fail(group, StoreUnavailableError(str(error)))
+            else:
+                self._succeed(group, result)
+        self._thread.shutdown()
+
+    async def watch_health(self) -> None:
+        """Probe a store that failed until it works again; runs for ever."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            if self._healthy:
+                continue
+            try:
+                size = _GROUP_BYTES + _PROBE_MARGIN_BYTES
+                await loop.run_in_executor(self._thread, self._store.probe, size)
+            except StoreUnavailableError as error:
+                logger.warning("store still unavailable: %s", error)
+            else:
+                logger.warning("store works again")
+                await self._set_health(True)
+
+    def close(self) -> None:
+        """Let run end once all that is queued is committed."""
+        self._closing = True
+        self._work.set()
+
+    def _put(self, item: _Item) -> None:
+        self._queue.append(item)
+        self._queued_bytes += item.size
+        if self._queued_bytes >= self._queue_bytes:
+            self._room.clear()
+        self._work.set()
+
+    def _take(self) -> _Group:
+        group = _Group()
+        while self._queue and group.size < _GROUP_BYTES:
+            item = self._queue.popleft()
+            group.size += item.size
+            if isinstance(item, _Batch):
+                _append(group, item)
+            elif isinstance(item.request, Submission):
+                group.submissions.append(item)
+            else:
+                group.opens.append(item)
+        return group
+
+    def _succeed(self, group: _Group, result: CommitResult) -> None:
+        self._release(group)
+        fenced = []
+        for (listener, advance), advanced in zip(group.advances.items(), result.advanced, strict=True):
+            if advanced:
+                listener.committed(advance.sequence)
+                self._feed.publish(advance.tenant_id, advance.segments)
+            else:
+                fenced.append(listener)
+                listener.fenced()
+        for submission, stored in zip(group.submissions, result.stored, strict=True):
+            _answer(submission.answer, stored)
+            if stored:
+                self._feed.publish(submission.request.tenant_id, submission.request.segments)
+        for opened, position in zip(group.opens, result.positions, strict=True):
+            _answer(opened.answer, position)
+        self._discard(fenced)
+
+    async def _fail(self, group: _Group, error: StoreUnavailableError) -> None:
+        self._release(group)
+        if self._healthy:
+            logger.error("store unavailable: %s", error)
+        await self._set_health(False)
+        self._discard(group.advances)
+        for listener in group.advances:
+            listener.failed()
+        for call in (*group.submissions, *group.opens):
+            if not call.answer.done():
+                call.answer.set_exception(StoreUnavailableError(str(error)))
+
+    def _discard(self, listeners: Collection[CommitListener]) -> None:
+        """Drop what streams have queued: it follows what was not written."""
+        if not listeners:
+            return
+        self._queue = deque(
+            item for item in self._queue if not (isinstance(item, _Batch) and item.listener in listeners)
+        )
+        self._count_queue(sum(item.size for item in self._queue))
+
+    def _release(self, group: _Group) -> None:
+        self._count_queue(self._queued_bytes - group.size)
+
+    def _count_queue(self, size: int) -> None:
+        self._queued_bytes = size
+        if size < self._queue_bytes:
+            self._room.set()
+
+    async def _set_health(self, healthy: bool) -> None:
+        if healthy != self._healthy:
+            self._healthy = healthy
+            await self._on_health(healthy)
+
+
+def _append(group: _Group, batch: _Batch) -> None:
+    listener = batch.listener
+    advance = group.advances.get(listener)
+    if advance is None:
+        group.advances[listener] = StreamAdvance(
+            listener.tenant_id,
+            listener.stream_id,
+            listener.epoch,
+            batch.first_sequence - 1,
+            batch.last_sequence,
+            list(batch.segments),
+        )
+    else:
+        advance.sequence = batch.last_sequence
+        advance.segments.extend(batch.segments)
+
+
+def _request(group: _Group) -> CommitGroup:
+    return CommitGroup(
+        list(group.advances.values()),
+        [call.request for call in group.submissions],
+        [call.request for call in group.opens],
+    )
+
+
+def _answer(future: asyncio.Future[_Answer], answer: _Answer) -> None:
+    # A caller that has gone has cancelled its future.
+    if not future.done():
+        future.set_result(answer)

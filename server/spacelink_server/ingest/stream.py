@@ -1,0 +1,287 @@
+"""One Ingest stream: its protocol from start to the last ack."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from spacelink._names import IDENTIFIER_RULE, is_identifier
+from spacelink._wire import IngestRequestView, is_exact
+from spacelink.columns import canonical_view
+from spacelink.v1.telemetry_pb2 import (
+    IngestAck,
+    IngestDrain,
+    IngestReady,
+    IngestRequest,
+    IngestResponse,
+    RejectedBatch,
+)
+from spacelink_server.errors import InvalidRequestError, RequestError, UnavailableError
+from spacelink_server.ingest.committer import PROBE_SECONDS, Committer
+from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of
+from spacelink_server.storage.store import StoreUnavailableError, StreamKey
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from spacelink_server.storage.segments import Segment
+
+    Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
+
+# How long a drained producer may take to close its side. Over a satellite link
+# with its handovers that is some round trips.
+_DRAIN_SECONDS = 3.0
+
+_DRAIN = IngestResponse(drain=IngestDrain()).SerializeToString()
+
+
+class _Rejection(NamedTuple):
+    sequence: int
+    error: InvalidBatchError
+
+
+class IngestStream:
+    """Reads batches of one producer and acks what the committer wrote.
+
+    A task of its own reads, so that acks go out while batches come in; the
+    committer tells the stream what became of its batches.
+    """
+
+    def __init__(
+        self, tenant_id: str, requests: AsyncIterator[bytes], context: Context, committer: Committer, limits: Limits
+    ) -> None:
+        """Wrap a call; run does the work."""
+        self.tenant_id = tenant_id
+        self.stream_id = ""
+        self.epoch = 0
+        self._requests = requests
+        self._context = context
+        self._committer = committer
+        self._limits = limits
+        self._received = 0
+        self._committed = 0
+        self._acked = 0
+        self._rejected: deque[_Rejection] = deque()
+        self._repeated = False
+        self._draining = False
+        self._drained_since: float | None = None
+        self._reading_done = False
+        self._error: RequestError | None = None
+        self._lost = False
+        self._changed = asyncio.Event()
+        self._window_open = asyncio.Event()
+
+    async def open(self) -> None:
+        """Take the start and answer ready.
+
+        Raises:
+            RequestError: the first message is no valid start, or the store is
+                not available.
+        """
+        view = self._parse(await anext(self._requests, b""))
+        if view.WhichOneof("message") != "start":
+            raise RequestError(
+                grpc.StatusCode.FAILED_PRECONDITION, "START_EXPECTED", "the first message must be a start"
+            )
+        if not is_identifier(view.start.stream_id):
+            raise InvalidRequestError("start.stream_id", f"expected {IDENTIFIER_RULE}", "INVALID_STREAM_ID")
+        self.stream_id = view.start.stream_id
+        try:
+            position = await self._committer.open_stream(StreamKey(self.tenant_id, self.stream_id))
+        except StoreUnavailableError:
+            raise store_unavailable() from None
+        self.epoch = position.epoch
+        self._received = self._committed = self._acked = position.committed_sequence
+
+    async def run(self) -> None:
+        """Serve the opened stream until it ends.
+
+        Raises:
+            RequestError: why it ends otherwise than well.
+        """
+        ready = IngestReady(
+            committed_sequence=self._committed,
+            max_unacked_batches=self._limits.max_unacked_batches,
+            max_batch_samples=self._limits.max_batch_samples,
+            max_batch_bytes=self._limits.max_batch_bytes,
+        )
+        await self._context.write(IngestResponse(ready=ready).SerializeToString())
+        reader = asyncio.create_task(self._read())
+        try:
+            await self._answer()
+        finally:
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+        if self._error is not None:
+            raise self._error
+
+    def drain(self) -> None:
+        """Ask the producer to stop sending."""
+        self._draining = True
+        self._changed.set()
+
+    def committed(self, sequence: int) -> None:
+        """Everything up to the sequence is on disk."""
+        self._committed = sequence
+        self._window_open.set()
+        self._changed.set()
+
+    def fenced(self) -> None:
+        """The stream belongs to a newer epoch; nothing of it was written."""
+        self._lose(
+            RequestError(
+                grpc.StatusCode.ABORTED,
+                "STREAM_FENCED",
+                f"stream_id {self.stream_id} was opened by a newer stream",
+            )
+        )
+
+    def failed(self) -> None:
+        """The store failed; nothing that was queued is written."""
+        self._lose(store_unavailable())
+
+    def _lose(self, error: RequestError) -> None:
+        """End without waiting for what is queued: it will not be committed."""
+        self._lost = True
+        self._error = error
+        self._changed.set()
+
+    async def _read(self) -> None:
+        try:
+            async for data in self._requests:
+                self._take(data)
+                while self._received - self._committed >= self._limits.max_unacked_batches:
+                    self._window_open.clear()
+                    await self._window_open.wait()
+                if not self._committer.has_room:
+                    await self._committer.room()
+        except RequestError as error:
+            self._error = self._error or error
+        finally:
+            self._reading_done = True
+            self._changed.set()
+
+    def _take(self, data: bytes) -> None:
+        view = self._parse(data)
+        kind = view.WhichOneof("message")
+        if kind == "batch":
+            self._take_batch(view.batch, len(data))
+        elif kind == "dropped":
+            dropped = view.dropped
+            if not 0 < dropped.first_sequence <= dropped.last_sequence:
+                raise InvalidRequestError(
+                    "dropped.first_sequence", "expected a sequence from 1 up to dropped.last_sequence"
+                )
+            self._advance(dropped.first_sequence, dropped.last_sequence, [], 0)
+        elif kind == "start":
+            raise RequestError(
+                grpc.StatusCode.FAILED_PRECONDITION, "ALREADY_STARTED", "the stream was started already"
+            )
+        else:
+            raise InvalidRequestError("message", "expected a batch or dropped")
+
+    def _take_batch(self, batch: Any, size: int) -> None:  # noqa: ANN401
+        sequence = batch.sequence
+        if sequence <= self._received:
+            self._check_repeat("batch.sequence", sequence)
+            return
+        self._check_follows(sequence)
+        segments: list[Segment] = []
+        try:
+            segments = segments_of(batch, size, self._limits)
+        except InvalidBatchError as error:
+            self._rejected.append(_Rejection(sequence, error))
+        self._advance(sequence, sequence, segments, size)
+
+    def _advance(self, first: int, last: int, segments: list[Segment], size: int) -> None:
+        if last <= self._received:
+            self._check_repeat("dropped.last_sequence", last)
+            return
+        self._check_follows(first)
+        self._committer.advance(self, self._received + 1, last, segments, size)
+        self._received = last
+
+    def _check_repeat(self, field: str, sequence: int) -> None:
+        if sequence < 1:
+            raise InvalidRequestError(field, "expected a number from 1", "INVALID_SEQUENCE")
+        if sequence <= self._committed:
+            self._repeated = True
+            self._changed.set()
+
+    def _check_follows(self, sequence: int) -> None:
+        expected = self._received + 1
+        if sequence > expected:
+            raise RequestError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                "SEQUENCE_GAP",
+                f"got sequence {sequence}; expected {expected}",
+                metadata={"expected_sequence": str(expected)},
+            )
+
+    async def _answer(self) -> None:
+        """Write acks until all is said."""
+        while not self._lost:
+            if self._draining and self._drained_since is None:
+                self._drained_since = asyncio.get_running_loop().time()
+                await self._context.write(_DRAIN)
+            elif self._committed > self._acked or self._repeated:
+                await self._ack()
+            elif self._ended():
+                return
+            else:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        if self._drained_since is None or self._reading_done:
+            await self._changed.wait()
+        else:
+            left = self._drained_since + _DRAIN_SECONDS - asyncio.get_running_loop().time()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), max(left, 0))
+        self._changed.clear()
+
+    def _ended(self) -> bool:
+        if self._committed < self._received:
+            return False
+        if self._reading_done:
+            return True
+        if self._drained_since is None:
+            return False
+        return asyncio.get_running_loop().time() >= self._drained_since + _DRAIN_SECONDS
+
+    async def _ack(self) -> None:
+        self._repeated = False
+        self._acked = self._committed
+        ack = IngestAck(committed_sequence=self._acked)
+        while self._rejected and self._rejected[0].sequence <= self._acked:
+            sequence, error = self._rejected.popleft()
+            ack.rejected.append(RejectedBatch(sequence=sequence, reason=error.reason, message=str(error)))
+        await self._context.write(IngestResponse(ack=ack).SerializeToString())
+
+    def _parse(self, data: bytes) -> Any:  # noqa: ANN401
+        view = IngestRequestView()
+        try:
+            view.ParseFromString(data)
+            if is_exact(view, data):
+                return view
+            message = IngestRequest.FromString(data)
+        except DecodeError:
+            raise InvalidRequestError(
+                "message", "not an IngestRequest message", "MALFORMED_MESSAGE"
+            ) from None
+        if message.WhichOneof("message") != "batch":
+            return view
+        return IngestRequestView(batch=canonical_view(message.batch))
+
+
+def store_unavailable() -> UnavailableError:
+    """Make the answer for when the store fails."""
+    return UnavailableError(
+        "STORE_UNAVAILABLE", "the store cannot be written now; nothing was stored", PROBE_SECONDS
+    )

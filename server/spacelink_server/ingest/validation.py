@@ -1,0 +1,226 @@
+"""Validation of batches: what passes is stored and never questioned again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from spacelink._names import IDENTIFIER_RULE, METRIC_NAME_RULE, is_identifier, is_metric_name
+from spacelink.columns import METRICS, TelemetryColumns, merge
+from spacelink.v1.telemetry_pb2 import DeviceStatus
+from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
+
+# 1990-01-01T00:00:00Z. Earlier times come from clocks that were never set.
+_EARLIEST_NANOS = 631_152_000 * 1_000_000_000
+# A terminal's clock may be off by a time zone, not by more.
+_LEAD_NANOS = 86_400 * 1_000_000_000
+
+_MAX_EXTRA = 64
+
+_PERCENTS = ("packet_loss_percent", "obstruction_percent")
+_NOT_NEGATIVE = ("latency_ms", "jitter_ms", "downlink_mbps", "uplink_mbps")
+_ANY_FINITE = tuple(name for name in METRICS if name not in _PERCENTS + _NOT_NEGATIVE)
+_STATUS_BYTES = bytes(DeviceStatus.values())
+
+
+class InvalidBatchError(Exception):
+    """The batch can never be stored.
+
+    Attributes:
+        reason: UPPER_SNAKE, machine-readable.
+        field: the field of TelemetryBatch that is wrong.
+        message: what is wrong with it and what would be right.
+    """
+
+    def __init__(self, reason: str, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.reason = reason
+        self.field = field
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a producer may send; IngestReady tells it.
+
+    Attributes:
+        max_unacked_batches: batches of a stream under way without an ack.
+        max_batch_samples: samples in a batch.
+        max_batch_bytes: bytes of an encoded batch.
+    """
+
+    # Enough to keep a satellite link of 0.6 s round-trip time busy with a batch
+    # each 10 ms.
+    max_unacked_batches: int = 64
+    # A day at 1 Hz in one batch.
+    max_batch_samples: int = 100_000
+    # Read back, a batch must fit into the 4 MiB that a gRPC client takes by
+    # default. The server takes messages twice as large, to answer a batch that
+    # is too large with a rejection and not with the end of the stream.
+    max_batch_bytes: int = 4_000_000
+
+
+class _Bounds(NamedTuple):
+    low: float
+    high: float
+    text: str
+
+
+_PERCENT_BOUNDS = _Bounds(0.0, 100.0, "values from 0 to 100, or NaN for a missing one")
+_NOT_NEGATIVE_BOUNDS = _Bounds(0.0, np.finfo(np.float32).max, "finite values from 0, or NaN for a missing one")
+_FINITE_BOUNDS = _Bounds(
+    np.finfo(np.float32).min, np.finfo(np.float32).max, "finite values, or NaN for a missing one"
+)
+
+
+def segments_of(view: Any, size: int, limits: Limits) -> list[Segment]:  # noqa: ANN401
+    """Validate a batch and make the segments it is stored as.
+
+    Args:
+        view: the bytes view of a TelemetryBatch (spacelink._wire.BatchView).
+        size: bytes of the batch as it was sent.
+        limits: what the producer was told.
+
+    Returns:
+        One segment, several where the samples span more than MAX_SPAN_NANOS.
+
+    Raises:
+        InvalidBatchError: names the field and what would be right.
+    """
+    if size > limits.max_batch_bytes:
+        raise InvalidBatchError(
+            "BATCH_TOO_LARGE", "batch", f"{size} bytes; expected at most {limits.max_batch_bytes}"
+        )
+    device_id = _device_id(view.device_id)
+    times = _times(view.time_unix_nano, limits.max_batch_samples)
+    _check_columns(view, len(times))
+    first, last = int(times[0]), int(times[-1])
+    in_order = len(times) == 1 or bool((times[1:] > times[:-1]).all())
+    if not in_order:
+        first, last = int(times.min()), int(times.max())
+    _check_range(first, last)
+    # Only Ingest reads the sequence; it is no part of the samples.
+    view.sequence = 0
+    if in_order and last - first <= MAX_SPAN_NANOS:
+        return [Segment(device_id, first, last, len(times), view.SerializeToString())]
+    return split(merge([TelemetryColumns.from_view(view)]))
+
+
+def split(columns: TelemetryColumns) -> list[Segment]:
+    """Make segments of samples in time order, none spanning too much time."""
+    times = columns.time_unix_nano
+    segments = []
+    start = 0
+    while start < len(times):
+        end = int(np.searchsorted(times, times[start] + MAX_SPAN_NANOS, side="right"))
+        part = columns.take(slice(start, end))
+        span = int(times[start]), int(times[end - 1])
+        segments.append(Segment(columns.device_id, *span, end - start, part.encode()))
+        start = end
+    return segments
+
+
+def _device_id(data: bytes) -> str:
+    text = data.decode("ascii", "replace")
+    if not is_identifier(text):
+        raise InvalidBatchError("INVALID_DEVICE_ID", "device_id", f"expected {IDENTIFIER_RULE}")
+    return text
+
+
+def _times(data: bytes, max_samples: int) -> Any:  # noqa: ANN401
+    if not data:
+        raise InvalidBatchError("NO_SAMPLES", "time_unix_nano", "expected at least one time")
+    if len(data) % 8:
+        raise _wrong_length("time_unix_nano")
+    if len(data) > max_samples * 8:
+        raise InvalidBatchError(
+            "TOO_MANY_SAMPLES",
+            "time_unix_nano",
+            f"{len(data) // 8} samples; expected at most {max_samples} in a batch",
+        )
+    return np.frombuffer(data, "<i8")
+
+
+def _check_range(first: int, last: int) -> None:
+    latest = time.time_ns() + _LEAD_NANOS
+    if first < _EARLIEST_NANOS or last > latest:
+        wrong = first if first < _EARLIEST_NANOS else last
+        raise InvalidBatchError(
+            "TIME_OUT_OF_RANGE",
+            "time_unix_nano",
+            f"{wrong} is out of range; expected nanoseconds since 1970, from 1990 up to one day from now",
+        )
+
+
+def _check_columns(view: Any, count: int) -> None:  # noqa: ANN401
+    """Check all columns at once where they are right, one by one where not."""
+    groups = [
+        ([(name, getattr(view, name)) for name in _PERCENTS], _PERCENT_BOUNDS),
+        ([(name, getattr(view, name)) for name in _NOT_NEGATIVE], _NOT_NEGATIVE_BOUNDS),
+        (
+            [(name, getattr(view, name)) for name in _ANY_FINITE] + _extra_columns(view),
+            _FINITE_BOUNDS,
+        ),
+    ]
+    for columns, bounds in groups:
+        for name, data in columns:
+            if data and len(data) != 4 * count:
+                raise _length_mismatch(name, len(data) // 4, count)
+        if not _within(b"".join([data for _, data in columns]), bounds):
+            name = next(name for name, data in columns if not _within(data, bounds))
+            raise InvalidBatchError("VALUE_OUT_OF_RANGE", name, f"expected {bounds.text}")
+    if status := view.status:
+        if len(status) != count:
+            raise _length_mismatch("status", len(status), count)
+        if status.strip(_STATUS_BYTES):
+            raise InvalidBatchError(
+                "INVALID_STATUS", "status", f"expected numbers of DeviceStatus, 0 to {max(_STATUS_BYTES)}"
+            )
+
+
+def _within(data: bytes, bounds: _Bounds) -> bool:
+    """Tell whether all float32 values are within bounds; NaN is."""
+    if not data:
+        return True
+    values = np.frombuffer(data, "<f4")
+    return not (np.fmin.reduce(values) < bounds.low or np.fmax.reduce(values) > bounds.high)
+
+
+def _extra_columns(view: Any) -> list[tuple[str, bytes]]:  # noqa: ANN401
+    extra = view.extra
+    if not extra:
+        return []
+    columns = [(column.name.decode("ascii", "replace"), column.values) for column in extra]
+    if len(columns) > _MAX_EXTRA:
+        raise InvalidBatchError(
+            "TOO_MANY_METRICS", "extra", f"{len(columns)} columns; expected at most {_MAX_EXTRA}"
+        )
+    names = {name for name, _ in columns}
+    if len(names) < len(columns) or not names.isdisjoint(_RESERVED):
+        raise InvalidBatchError(
+            "DUPLICATE_METRIC",
+            "extra.name",
+            "expected each name once, and no name of a field of TelemetryBatch",
+        )
+    for name, data in columns:
+        if not is_metric_name(name):
+            raise InvalidBatchError("INVALID_METRIC_NAME", "extra.name", f"expected {METRIC_NAME_RULE}")
+        if not data:
+            raise InvalidBatchError("COLUMN_LENGTH_MISMATCH", name, "expected one value for each time")
+    return columns
+
+
+_RESERVED = frozenset((*METRICS, "status", "device_id", "sequence", "time_unix_nano", "extra"))
+
+
+def _length_mismatch(name: str, length: int, count: int) -> InvalidBatchError:
+    return InvalidBatchError(
+        "COLUMN_LENGTH_MISMATCH", name, f"{length} values; expected {count}, one for each time, or none"
+    )
+
+
+def _wrong_length(name: str) -> InvalidBatchError:
+    return InvalidBatchError("MALFORMED_COLUMN", name, "expected a whole number of values")

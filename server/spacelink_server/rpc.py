@@ -1,0 +1,111 @@
+"""What every call goes through: decoding of requests, and errors to statuses."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+import grpc
+
+from spacelink_server.errors import InvalidRequestError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+    Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+
+logger = logging.getLogger(__name__)
+
+_TELEMETRY = "/spacelink.v1.TelemetryService/"
+
+# Methods that take or give encoded messages, to spare the hot path a decoding
+# that it does in its own way, or does not need.
+_RAW_REQUESTS = frozenset({_TELEMETRY + "Ingest", _TELEMETRY + "SubmitTelemetry"})
+_RAW_RESPONSES = frozenset(_TELEMETRY + name for name in ("Ingest", "QueryTelemetry", "WatchTelemetry"))
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Decodes requests and answers every failure with a status of ours.
+
+    Left to grpcio, a request that is no protobuf and any exception become
+    UNKNOWN, with the exception's text for the caller to read.
+    """
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Wrap the method's handler."""
+        handler: Any = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None:
+            return handler
+        decode = _no_decoding if method in _RAW_REQUESTS else handler.request_deserializer or _no_decoding
+        changes: dict[str, Any] = {"request_deserializer": None, _kind(handler): _wrap(handler, method, decode)}
+        if method in _RAW_RESPONSES:
+            changes["response_serializer"] = None
+        return handler._replace(**changes)
+
+
+def _kind(handler: Any) -> str:  # noqa: ANN401
+    requests = "stream" if handler.request_streaming else "unary"
+    responses = "stream" if handler.response_streaming else "unary"
+    return f"{requests}_{responses}"
+
+
+def _wrap(handler: Any, method: str, decode: Callable[[bytes], Any]) -> Callable[..., Any]:  # noqa: ANN401
+    """Wrap the behaviour, keeping its shape."""
+    behaviour = getattr(handler, _kind(handler))
+
+    def decoded(request: Any) -> Any:  # noqa: ANN401
+        if handler.request_streaming:
+            return (_decode(decode, data) async for data in request)
+        return _decode(decode, request)
+
+    async def unary_response(request: Any, context: Context) -> Any:  # noqa: ANN401
+        try:
+            return await behaviour(decoded(request), context)
+        except Exception as error:  # noqa: BLE001
+            await _abort(context, method, error)
+
+    async def stream_response(request: Any, context: Context) -> None:  # noqa: ANN401
+        try:
+            answer = behaviour(decoded(request), context)
+            if hasattr(answer, "__aiter__"):
+                async for message in answer:
+                    await context.write(message)
+            else:
+                await answer
+        except Exception as error:  # noqa: BLE001
+            await _abort(context, method, error)
+
+    return stream_response if handler.response_streaming else unary_response
+
+
+def _no_decoding(data: bytes) -> bytes:
+    return data
+
+
+def _decode(decode: Callable[[bytes], Any], data: bytes) -> Any:  # noqa: ANN401
+    try:
+        return decode(data)
+    except Exception:
+        # Generated deserialisers raise DecodeError, others what they like.
+        raise InvalidRequestError(
+            "request", "not a message of the method's request type", "MALFORMED_MESSAGE"
+        ) from None
+
+
+async def _abort(context: Context, method: str, error: Exception) -> NoReturn:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, RequestError):
+        logger.error("%s failed", method, exc_info=error)
+        error = RequestError(grpc.StatusCode.INTERNAL, "INTERNAL", "the server failed to serve the call")
+    details = (("grpc-status-details-bin", error.status()),)
+    await context.abort(error.code, error.message, details)
+    raise AssertionError  # abort raises
+
+

@@ -1,0 +1,69 @@
+"""Mergeable histograms of float32 values.
+
+The buckets are those of OpenTelemetry's base-2 exponential histogram
+(opentelemetry.io/docs/specs/otel/metrics/data-model, "ExponentialHistogram"):
+with base = 2**(2**-SCALE), bucket i holds the magnitudes in
+(base**i, base**(i+1)]. Here the buckets of negative values, the one of zeros
+and those of positive values stand in one array, in the order of the values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The lowest scale at which the value standing for a bucket is at most 1 % off
+# any value in it: (base - 1) / (base + 1) is 0.0054 at 6 and 0.0108 at 5.
+SCALE = 6
+RELATIVE_ERROR = 0.01
+
+# float32 magnitudes lie in (2**-150, 2**128].
+_LOWEST_EXPONENT = -150
+_MAGNITUDES = (128 - _LOWEST_EXPONENT) << SCALE
+BUCKETS = 2 * _MAGNITUDES + 1
+
+
+def counts(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Count values into buckets.
+
+    Args:
+        values: shape (n,), finite.
+
+    Returns:
+        Shape (BUCKETS,). Histograms of parts add up to that of the whole.
+    """
+    magnitudes = np.abs(values[values != 0]).astype(np.float64)
+    rank = np.ceil((np.log2(magnitudes) - _LOWEST_EXPONENT) * 2**SCALE).astype(np.int64)
+    signs = np.sign(values[values != 0]).astype(np.int64)
+    result = np.bincount(signs * rank + _MAGNITUDES, minlength=BUCKETS)
+    result[_MAGNITUDES] += len(values) - len(magnitudes)
+    return result
+
+
+def quantiles(histogram: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Estimate quantiles, each at most RELATIVE_ERROR off a value of that rank.
+
+    Args:
+        histogram: shape (BUCKETS,) with at least one value counted.
+        probabilities: shape (k,), within 0 to 1.
+
+    Returns:
+        Shape (k,).
+    """
+    cumulative = np.cumsum(histogram)
+    ranks = np.floor(probabilities * (cumulative[-1] - 1)) + 1
+    return _representatives(np.searchsorted(cumulative, ranks) - _MAGNITUDES)
+
+
+def _representatives(position: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give the value for a bucket, counted from the one of zeros.
+
+    The harmonic mean of a bucket's bounds is equally far from both, relatively.
+    """
+    upper = np.exp2(np.abs(position) / 2**SCALE + _LOWEST_EXPONENT)
+    lower = np.exp2((np.abs(position) - 1) / 2**SCALE + _LOWEST_EXPONENT)
+    return np.sign(position) * 2 * lower * upper / (lower + upper)

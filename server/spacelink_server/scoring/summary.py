@@ -1,0 +1,91 @@
+"""Summary statistics of metrics that arrive in parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spacelink_server.scoring import histogram
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Up to so many values percentiles are exact, past it they come from a
+# histogram. 4 MB for each metric; eleven days of a device at 1 Hz.
+EXACT_VALUES = 1_000_000
+
+_PROBABILITIES = np.array([0.50, 0.95, 0.99])
+
+
+@dataclass(frozen=True, slots=True)
+class MetricStatistics:
+    """Statistics of the values of one metric, in its own unit.
+
+    Attributes:
+        count: how many values.
+        mean: their arithmetic mean.
+        minimum: the smallest.
+        maximum: the largest.
+        percentiles: the 50th, 95th and 99th, linearly interpolated between
+            closest ranks.
+        percentile_relative_error: 0, or histogram.RELATIVE_ERROR.
+    """
+
+    count: int
+    mean: float
+    minimum: float
+    maximum: float
+    percentiles: tuple[float, float, float]
+    percentile_relative_error: float
+
+
+class MetricAccumulator:
+    """Gathers the values of one metric; its memory is bounded."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sum = 0.0
+        self._minimum = np.inf
+        self._maximum = -np.inf
+        self._parts: list[NDArray[np.float32]] = []
+        self._histogram: NDArray[np.int64] | None = None
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Take in values of shape (n,); NaN is a missing value."""
+        present = values[~np.isnan(values)]
+        if not len(present):
+            return
+        self._count += len(present)
+        self._sum += float(present.sum(dtype=np.float64))
+        self._minimum = min(self._minimum, float(present.min()))
+        self._maximum = max(self._maximum, float(present.max()))
+        if self._histogram is not None:
+            self._histogram += histogram.counts(present)
+            return
+        self._parts.append(present)
+        if self._count > EXACT_VALUES:
+            self._histogram = histogram.counts(np.concatenate(self._parts))
+            self._parts.clear()
+
+    def statistics(self) -> MetricStatistics | None:
+        """Sum up what was gathered; None where there was no value."""
+        if not self._count:
+            return None
+        p50, p95, p99 = self._percentiles()
+        return MetricStatistics(
+            self._count,
+            self._sum / self._count,
+            self._minimum,
+            self._maximum,
+            (float(p50), float(p95), float(p99)),
+            0.0 if self._histogram is None else histogram.RELATIVE_ERROR,
+        )
+
+    def _percentiles(self) -> NDArray[np.float64]:
+        if self._histogram is None:
+            return np.quantile(np.concatenate(self._parts).astype(np.float64), _PROBABILITIES)
+        # A bucket's representative may lie outside of what was seen.
+        estimates = histogram.quantiles(self._histogram, _PROBABILITIES)
+        return np.clip(estimates, self._minimum, self._maximum)

@@ -1,0 +1,1 @@
+"""The gRPC services, one file each: check, call a room, shape the reply."""

@@ -1,0 +1,302 @@
+"""TelemetryService."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from spacelink._names import IDENTIFIER_RULE, is_identifier
+from spacelink._wire import SubmitRequestView, embed, is_exact
+from spacelink.columns import TelemetryColumns, canonical_view
+from spacelink.v1 import telemetry_pb2 as pb
+from spacelink.v1.telemetry_pb2_grpc import TelemetryServiceServicer
+from spacelink_server.errors import InvalidRequestError, UnavailableError
+from spacelink_server.ingest.live import LiveFeed, Watcher
+from spacelink_server.ingest.stream import IngestStream, store_unavailable
+from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of
+from spacelink_server.scoring.summary import MetricAccumulator
+from spacelink_server.storage import reading
+from spacelink_server.storage.store import Store, StoreUnavailableError, Submission
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    from spacelink_server.ingest.committer import Committer
+    from spacelink_server.ingest.registry import StreamRegistry
+
+    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+_T = TypeVar("_T")
+
+# A single-tenant installation attributes all calls to this tenant.
+_DEFAULT_TENANT = "default"
+
+_MAX_DEVICE_IDS = 1000
+_MAX_PAGE_SIZE = 1000
+_DEFAULT_PAGE_SIZE = 100
+
+# Reads run in threads of their own: more would only contend for the two things
+# they need, the disk and Python's global lock.
+_READ_THREADS = 4
+
+# Parts fetched by one visit to a thread, which costs about as much as reading
+# ten of them.
+_PARTS_AT_ONCE = 64
+
+# Beyond all times that int64 nanoseconds can express.
+_FOREVER = 2**63 - 1
+
+
+class TelemetryService(TelemetryServiceServicer):
+    """Takes telemetry in and gives it back; see telemetry.proto."""
+
+    def __init__(
+        self, store: Store, committer: Committer, feed: LiveFeed, streams: StreamRegistry, limits: Limits
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._feed = feed
+        self._streams = streams
+        self._limits = limits
+        self._readers = ThreadPoolExecutor(_READ_THREADS, "reader")
+
+    # The handlers below take and give bytes where rpc.py says so; the generated
+    # signatures know messages only.
+
+    async def Ingest(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ANN401, N802
+        """Serve one producer's stream."""
+        if self._streams.draining:
+            raise UnavailableError("DRAINING", "the server is about to stop", 1.0)
+        stream = IngestStream(_DEFAULT_TENANT, request_iterator, context, self._committer, self._limits)
+        await stream.open()
+        self._streams.add(stream)
+        try:
+            await stream.run()
+        finally:
+            self._streams.remove(stream)
+
+    async def SubmitTelemetry(self, request: Any, context: Context) -> pb.SubmitTelemetryResponse:  # type: ignore[override]  # noqa: ANN401, ARG002, N802
+        """Store one batch."""
+        view = _parse_submit(request)
+        if view.request_id and not is_identifier(view.request_id):
+            raise InvalidRequestError("request_id", f"expected {IDENTIFIER_RULE}, or none")
+        try:
+            segments = segments_of(view.batch, len(request), self._limits)
+        except InvalidBatchError as error:
+            raise InvalidRequestError(f"batch.{error.field}", error.message, error.reason) from None
+        try:
+            await self._committer.submit(Submission(_DEFAULT_TENANT, view.request_id, segments), len(request))
+        except StoreUnavailableError:
+            raise store_unavailable() from None
+        return pb.SubmitTelemetryResponse(sample_count=sum(s.sample_count for s in segments))
+
+    async def QueryTelemetry(self, request: pb.QueryTelemetryRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # noqa: ARG002, N802
+        """Stream samples, as they are stored where possible."""
+        start, end = _range(request)
+        for device_id in await self._devices(request.device_ids):
+            parts = reading.read(self._store, _DEFAULT_TENANT, device_id, start, end)
+            async for payload in self._iterate(_payloads(parts, request.metrics)):
+                yield embed(pb.QueryTelemetryResponse.BATCH_FIELD_NUMBER, payload)
+
+    async def ListLatestTelemetry(  # type: ignore[override]  # noqa: N802
+        self,
+        request: pb.ListLatestTelemetryRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.ListLatestTelemetryResponse:
+        """List the newest sample of each device."""
+        size = _page_size(request.page_size)
+        after = _parse_page_token(request.page_token)
+        ids = await self._devices(request.device_ids, after=after, limit=size + 1)
+        page = ids[:size]
+        samples = await self._call(
+            lambda: [reading.newest_sample(self._store, _DEFAULT_TENANT, device_id) for device_id in page]
+        )
+        response = pb.ListLatestTelemetryResponse()
+        for sample in samples:
+            if sample is not None:
+                response.batches.append(pb.TelemetryBatch.FromString(sample.encode()))
+        if len(ids) > size:
+            response.next_page_token = _page_token(page[-1])
+        return response
+
+    async def SummarizeTelemetry(  # type: ignore[override]  # noqa: N802
+        self,
+        request: pb.SummarizeTelemetryRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.SummarizeTelemetryResponse:
+        """Summarise metrics over a range."""
+        start, end = _range(request)
+        response = pb.SummarizeTelemetryResponse()
+        total = _Summary("", request.metrics)
+        for device_id in await self._devices(request.device_ids):
+            summary = _Summary(device_id, request.metrics) if request.per_device else total
+            parts = reading.read(self._store, _DEFAULT_TENANT, device_id, start, end)
+            # A visit to a thread for each device: a caller that goes away ends
+            # the work at the next one.
+            await self._call(lambda parts=parts, summary=summary: summary.add_all(parts))
+            if request.per_device and summary.count:
+                response.summaries.append(summary.message())
+        if total.count:
+            response.summaries.append(total.message())
+        return response
+
+    async def WatchTelemetry(self, request: pb.WatchTelemetryRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # noqa: N802
+        """Stream batches as they are committed."""
+        _check_device_ids(request.device_ids)
+        watcher = Watcher(_DEFAULT_TENANT, request.device_ids)
+        self._feed.add(watcher)
+        try:
+            # Tells the caller that nothing committed from now on is missed.
+            await context.send_initial_metadata(())
+            async for live in watcher:
+                for payload in _payloads([live.segment], request.metrics):
+                    message = embed(pb.WatchTelemetryResponse.BATCH_FIELD_NUMBER, payload)
+                    if live.lost:
+                        message += pb.WatchTelemetryResponse(lost_batches=live.lost).SerializeToString()
+                    yield message
+        finally:
+            self._feed.remove(watcher)
+
+    async def _devices(self, wanted: Sequence[str], *, after: str = "", limit: int = -1) -> list[str]:
+        """Give the devices wanted behind one, or all there are, in order."""
+        _check_device_ids(wanted)
+        if wanted:
+            ids = sorted({device_id for device_id in wanted if device_id > after})
+            return ids if limit < 0 else ids[:limit]
+        return await self._call(lambda: self._store.device_ids(_DEFAULT_TENANT, after=after, limit=limit))
+
+    async def _call(self, function: Callable[[], _T]) -> _T:
+        """Run a reading function in a thread."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, function)
+        except StoreUnavailableError:
+            raise UnavailableError("STORE_UNAVAILABLE", "the store cannot be read now", 1.0) from None
+
+    async def _iterate(self, items: Iterator[_T]) -> AsyncIterator[_T]:
+        """Iterate in threads, some items at each visit."""
+        while some := await self._call(lambda: list(itertools.islice(items, _PARTS_AT_ONCE))):
+            for item in some:
+                yield item
+
+
+class _Summary:
+    """Gathers the statistics of one device or of all."""
+
+    def __init__(self, device_id: str, metrics: Sequence[str]) -> None:
+        self._device_id = device_id
+        self._wanted = frozenset(metrics)
+        self._accumulators: dict[str, MetricAccumulator] = {}
+        self.count = 0
+        self._first = _FOREVER
+        self._last = -_FOREVER
+
+    def add_all(self, parts: Iterable[reading.Part]) -> None:
+        for part in parts:
+            self._add(reading.columns_of(part))
+
+    def _add(self, columns: TelemetryColumns) -> None:
+        self.count += len(columns)
+        self._first = min(self._first, int(columns.time_unix_nano[0]))
+        self._last = max(self._last, int(columns.time_unix_nano[-1]))
+        for name, values in columns.metrics.items():
+            if not self._wanted or name in self._wanted:
+                self._accumulators.setdefault(name, MetricAccumulator()).add(values)
+
+    def message(self) -> pb.TelemetrySummary:
+        message = pb.TelemetrySummary(device_id=self._device_id, sample_count=self.count)
+        message.first_time.FromNanoseconds(self._first)
+        message.last_time.FromNanoseconds(self._last)
+        for name, accumulator in self._accumulators.items():
+            statistics = accumulator.statistics()
+            if statistics is None:
+                continue
+            p50, p95, p99 = statistics.percentiles
+            message.metrics.add(
+                name=name,
+                count=statistics.count,
+                mean=statistics.mean,
+                min=statistics.minimum,
+                max=statistics.maximum,
+                p50=p50,
+                p95=p95,
+                p99=p99,
+                percentile_relative_error=statistics.percentile_relative_error,
+            )
+        return message
+
+
+def _payloads(parts: Iterable[reading.Part], metrics: Sequence[str]) -> Iterator[bytes]:
+    """Encode parts, with only the metrics wanted where there are any."""
+    for part in parts:
+        if not metrics:
+            yield reading.payload_of(part)
+            continue
+        columns = reading.columns_of(part).select(metrics)
+        if columns.metrics or columns.status is not None:
+            yield columns.encode()
+
+
+def _parse_submit(data: bytes) -> Any:  # noqa: ANN401
+    view = SubmitRequestView()
+    try:
+        view.ParseFromString(data)
+        if is_exact(view, data):
+            return view
+        message = pb.SubmitTelemetryRequest.FromString(data)
+    except DecodeError:
+        raise InvalidRequestError("request", "not a SubmitTelemetryRequest", "MALFORMED_MESSAGE") from None
+    return SubmitRequestView(batch=canonical_view(message.batch), request_id=message.request_id)
+
+
+def _check_device_ids(device_ids: Sequence[str]) -> None:
+    if len(device_ids) > _MAX_DEVICE_IDS:
+        raise InvalidRequestError("device_ids", f"{len(device_ids)} devices; expected at most {_MAX_DEVICE_IDS}")
+    for index, device_id in enumerate(device_ids):
+        if not is_identifier(device_id):
+            raise InvalidRequestError(f"device_ids[{index}]", f"expected {IDENTIFIER_RULE}", "INVALID_DEVICE_ID")
+
+
+def _range(request: pb.QueryTelemetryRequest | pb.SummarizeTelemetryRequest) -> tuple[int, int]:
+    """Give the half-open range in nanoseconds."""
+    start = _nanos("start_time", request.start_time) if request.HasField("start_time") else 0
+    end = _nanos("end_time", request.end_time) if request.HasField("end_time") else _FOREVER
+    if end < start:
+        raise InvalidRequestError("end_time", "expected a time not before start_time")
+    return start, end
+
+
+def _nanos(field: str, time: Timestamp) -> int:
+    nanos = time.seconds * 1_000_000_000 + time.nanos
+    if not (0 <= time.nanos < 1_000_000_000 and -_FOREVER <= nanos <= _FOREVER):
+        raise InvalidRequestError(field, "expected a time from 1677 to 2262")
+    # No sample is older than 1970.
+    return max(nanos, 0)
+
+
+def _page_size(size: int) -> int:
+    if size < 0:
+        raise InvalidRequestError("page_size", f"expected 0 to {_MAX_PAGE_SIZE}")
+    return min(size or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
+
+
+def _page_token(device_id: str) -> str:
+    return base64.urlsafe_b64encode(device_id.encode()).decode()
+
+
+def _parse_page_token(token: str) -> str:
+    try:
+        device_id = base64.b64decode(token.encode("ascii"), b"-_", validate=True).decode("ascii")
+    except (binascii.Error, UnicodeError):
+        device_id = "*"
+    if token and not is_identifier(device_id):
+        raise InvalidRequestError("page_token", "expected the next_page_token of the answer before")
+    return device_id

@@ -1,0 +1,83 @@
+"""Reading samples back in time order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from spacelink.columns import TelemetryColumns, merge
+from spacelink_server.storage.segments import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spacelink_server.storage.store import Store
+
+# Either as stored, or decoded because it had to be cut or merged.
+Part: TypeAlias = Segment | TelemetryColumns
+
+# Merged samples are handed out in parts of so many: with the most columns a
+# batch may have that is 3 MB, below the 4 MiB a gRPC client takes by default.
+_PART_SAMPLES = 10_000
+
+
+def read(store: Store, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Part]:
+    """Read a device's samples with times in [start, end), in time order.
+
+    Samples that are equal in every column are given once. A segment that lies
+    wholly in the range and overlaps no other comes as it is stored.
+    """
+    for part in _merged(store, tenant_id, device_id, start, end):
+        if isinstance(part, Segment) and start <= part.first_time and part.last_time < end:
+            yield part
+        else:
+            yield from _clipped(columns_of(part), start, end)
+
+
+def columns_of(part: Part) -> TelemetryColumns:
+    """Give a part as columns."""
+    return TelemetryColumns.decode(part.payload) if isinstance(part, Segment) else part
+
+
+def payload_of(part: Part) -> bytes:
+    """Give a part as an encoded TelemetryBatch."""
+    return part.payload if isinstance(part, Segment) else part.encode()
+
+
+def newest_sample(store: Store, tenant_id: str, device_id: str) -> TelemetryColumns | None:
+    """Read a device's newest sample; of several with its time the one stored last."""
+    segments = store.newest_segments(tenant_id, device_id)
+    if not segments:
+        return None
+    return columns_of(segments[-1]).take(slice(-1, None))
+
+
+def _merged(store: Store, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Part]:
+    """Resolve overlaps; holds only what the next segment may still reach into."""
+    held: Part | None = None
+    for segments in store.segments(tenant_id, device_id, start, end):
+        for segment in segments:
+            if held is None:
+                held = segment
+            elif segment.first_time > _last_time(held):
+                yield held
+                held = segment
+            else:
+                joined = merge([columns_of(held), columns_of(segment)])
+                final = int(np.searchsorted(joined.time_unix_nano, segment.first_time))
+                if final:
+                    yield joined.take(slice(0, final))
+                held = joined.take(slice(final, None))
+    if held is not None:
+        yield held
+
+
+def _last_time(part: Part) -> int:
+    return part.last_time if isinstance(part, Segment) else int(part.time_unix_nano[-1])
+
+
+def _clipped(columns: TelemetryColumns, start: int, end: int) -> Iterator[TelemetryColumns]:
+    first, last = np.searchsorted(columns.time_unix_nano, [start, end])
+    for offset in range(int(first), int(last), _PART_SAMPLES):
+        yield columns.take(slice(offset, min(offset + _PART_SAMPLES, int(last))))

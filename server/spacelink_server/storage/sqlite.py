@@ -1,0 +1,334 @@
+"""The embedded store: SQLite, one process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.dialects import sqlite
+
+from spacelink_server.storage import migrations
+from spacelink_server.storage.schema import devices, stream_cursors, telemetry_segments
+from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
+from spacelink_server.storage.store import (
+    CommitGroup,
+    CommitResult,
+    StoreUnavailableError,
+    StreamAdvance,
+    StreamKey,
+    StreamPosition,
+    Submission,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+# Rows in one INSERT. Each statement gives up Python's global lock and has to
+# win it back from a busy event loop, so a group is written with few statements;
+# fixed sizes keep the statements in sqlite3's cache.
+_INSERT_ROWS = (256, 16, 1)
+
+# Read at once by a range query: 256 segments of a minute each are about 1 MB
+# and four hours of a device.
+_READ_ROWS = 256
+
+# A stream_id cannot hold a blank, so request ids cannot clash with them.
+_REQUEST_PREFIX = "request "
+
+_PRAGMAS = {
+    "journal_mode": "WAL",  # readers do not wait for the writer
+    "synchronous": "FULL",  # a commit returns after fsync of the log
+    "busy_timeout": 10_000,
+    # SQLite's default number of pages, with our page size 16 MB of log. The
+    # commit that copies the log back takes 0.1 s then; four times the log makes
+    # it 0.3 s and commits on the whole no faster.
+    "wal_autocheckpoint": 1_000,
+    "cache_size": -32_000,
+    "temp_store": "MEMORY",
+}
+# Payloads of a minute take 3 kB: 4 and 8 kB pages waste a quarter of their room
+# on them, 32 kB pages write more than they gain where batches are small.
+_PAGE_SIZE = 16_384
+
+
+class DataDirectoryInUseError(Exception):
+    """Another server works on the data directory."""
+
+
+class SqliteStore:
+    """Store in DIR/spacelink.db; see spacelink_server.storage.store.Store."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open or create the store.
+
+        Raises:
+            DataDirectoryInUseError: another process has it open.
+            SchemaMismatchError: it belongs to another version.
+            StoreUnavailableError: the files cannot be opened.
+        """
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(directory)
+        self._engine = _engine(directory / "spacelink.db")
+        with _as_unavailable():
+            migrations.prepare(self._engine)
+        self._writer: sa.Connection | None = None
+        self._known_devices: set[tuple[str, str]] = set()
+        # Ids only tell segments of one device and time apart; counting on from
+        # the clock keeps them distinct across restarts.
+        self._segment_ids = itertools.count(time.time_ns())
+
+    def commit(self, group: CommitGroup) -> CommitResult:
+        """Write a group in one transaction; it is on disk on return."""
+        new_devices: set[tuple[str, str]] = set()
+        try:
+            with _as_unavailable():
+                writer = self._write_connection()
+                with writer.begin():
+                    result = self._write(writer, group, new_devices)
+        except BaseException:
+            self._drop_writer()
+            raise
+        self._known_devices |= new_devices
+        return result
+
+    def probe(self, size: int) -> None:
+        """Raise StoreUnavailableError unless size bytes could be committed."""
+        path = self._directory / "probe"
+        try:
+            with path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, max(size, 1))
+        except OSError as error:
+            raise StoreUnavailableError(f"cannot write {size} bytes: {error.strerror}") from error
+        finally:
+            path.unlink(missing_ok=True)
+        # A write that changes nothing else: SQLite's own files must work too.
+        self.commit(CommitGroup(submissions=[Submission("", "probe")]))
+
+    def device_ids(self, tenant_id: str, *, after: str = "", limit: int = -1) -> list[str]:
+        """List a tenant's devices behind one, in order; -1 means all."""
+        query = (
+            sa.select(devices.c.device_id)
+            .where(devices.c.tenant_id == tenant_id, devices.c.device_id > after)
+            .order_by(devices.c.device_id)
+        )
+        if limit >= 0:
+            query = query.limit(limit)
+        with _as_unavailable(), self._engine.connect() as connection:
+            return list(connection.scalars(query))
+
+    def segments(
+        self, tenant_id: str, device_id: str, start: int, end: int
+    ) -> Iterator[Sequence[Segment]]:
+        """Read the segments with samples in [start, end), ordered by first time."""
+        t = telemetry_segments.c
+        position = (start - MAX_SPAN_NANOS, -1)
+        query = (
+            sa.select(*_SEGMENT_COLUMNS, t.segment_id)
+            .where(
+                t.tenant_id == tenant_id,
+                t.device_id == device_id,
+                t.first_time_unix_nano < end,
+                t.last_time_unix_nano >= start,
+                sa.tuple_(t.first_time_unix_nano, t.segment_id)
+                > sa.tuple_(sa.bindparam("time"), sa.bindparam("id")),
+            )
+            .order_by(t.first_time_unix_nano, t.segment_id)
+            .limit(_READ_ROWS)
+        )
+        while True:
+            # A read transaction for each part: a slow reader must not keep the
+            # log from being checkpointed.
+            with _as_unavailable(), self._engine.connect() as connection:
+                rows = connection.execute(query, {"time": position[0], "id": position[1]}).all()
+            if rows:
+                yield [Segment(*row[:-1]) for row in rows]
+            if len(rows) < _READ_ROWS:
+                return
+            position = (rows[-1].first_time_unix_nano, rows[-1].segment_id)
+
+    def newest_segments(self, tenant_id: str, device_id: str) -> Sequence[Segment]:
+        """Read the segments that may hold a device's newest sample."""
+        t = telemetry_segments.c
+        of_device = (t.tenant_id == tenant_id, t.device_id == device_id)
+        newest = sa.select(sa.func.max(t.first_time_unix_nano)).where(*of_device).scalar_subquery()
+        reach = sa.select(*_SEGMENT_COLUMNS).where(*of_device, t.first_time_unix_nano >= newest - MAX_SPAN_NANOS)
+        last = sa.select(sa.func.max(reach.subquery().c.last_time_unix_nano)).scalar_subquery()
+        with _as_unavailable(), self._engine.connect() as connection:
+            rows = connection.execute(
+                reach.where(t.last_time_unix_nano == last).order_by(t.segment_id)
+            ).all()
+        return [Segment(*row) for row in rows]
+
+    def close(self) -> None:
+        """Let go of all files and connections."""
+        self._drop_writer()
+        self._engine.dispose()
+        os.close(self._lock)
+
+    def _write_connection(self) -> sa.Connection:
+        if self._writer is None:
+            self._writer = self._engine.connect().execution_options(spacelink_write=True)
+        return self._writer
+
+    def _drop_writer(self) -> None:
+        """After a failure start anew: the connection's state is not known."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(exc.DBAPIError):
+                writer.invalidate()
+                writer.close()
+
+    def _write(
+        self, writer: sa.Connection, group: CommitGroup, new_devices: set[tuple[str, str]]
+    ) -> CommitResult:
+        advanced = [_advance(writer, advance) for advance in group.advances]
+        stored = [_claim(writer, submission) for submission in group.submissions]
+        rows: list[tuple[Any, ...]] = []
+        written = itertools.compress(group.advances, advanced), itertools.compress(group.submissions, stored)
+        for write in itertools.chain(*written):
+            for segment in write.segments:
+                key = (write.tenant_id, segment.device_id)
+                if key not in self._known_devices:
+                    new_devices.add(key)
+                rows.append(
+                    (
+                        *key,
+                        segment.first_time,
+                        next(self._segment_ids),
+                        segment.last_time,
+                        segment.sample_count,
+                        segment.payload,
+                    )
+                )
+        _insert(writer, rows)
+        if new_devices:
+            now = time.time_ns()
+            writer.exec_driver_sql(_INSERT_DEVICE, [(*key, now) for key in sorted(new_devices)])
+        return CommitResult(advanced, stored, [_open(writer, key) for key in group.opens])
+
+
+_SEGMENT_COLUMNS = (
+    telemetry_segments.c.device_id,
+    telemetry_segments.c.first_time_unix_nano,
+    telemetry_segments.c.last_time_unix_nano,
+    telemetry_segments.c.sample_count,
+    telemetry_segments.c.payload,
+)
+
+
+def _sql(statement: sa.Executable) -> str:
+    """Compile once: the hot path hands plain tuples to the driver."""
+    assert isinstance(statement, sa.ClauseElement)  # noqa: S101
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+
+
+_c = stream_cursors.c
+_ADVANCE = _sql(
+    sa.update(stream_cursors)
+    .values(committed_sequence=sa.bindparam("sequence"))
+    .where(
+        _c.tenant_id == sa.bindparam("tenant"),
+        _c.stream_id == sa.bindparam("stream"),
+        _c.epoch == sa.bindparam("at_epoch"),
+        _c.committed_sequence == sa.bindparam("expected"),
+    )
+)
+_CLAIM = _sql(sqlite.insert(stream_cursors).on_conflict_do_nothing())
+_OPEN = _sql(
+    sqlite.insert(stream_cursors).on_conflict_do_update(
+        index_elements=[_c.tenant_id, _c.stream_id],
+        set_={
+            "epoch": _c.epoch + sa.literal_column("1"),
+            "update_time_unix_nano": sa.literal_column("excluded.update_time_unix_nano"),
+        },
+    )
+)
+_POSITION = _sql(
+    sa.select(_c.epoch, _c.committed_sequence).where(
+        _c.tenant_id == sa.bindparam("tenant"), _c.stream_id == sa.bindparam("stream")
+    )
+)
+_INSERT_DEVICE = _sql(sqlite.insert(devices).on_conflict_do_nothing())
+_SEGMENT_ROW = f"({', '.join('?' * len(telemetry_segments.c))})"
+_INSERT_SEGMENT = _sql(sa.insert(telemetry_segments)).removesuffix(_SEGMENT_ROW)
+
+
+def _advance(writer: sa.Connection, advance: StreamAdvance) -> bool:
+    row = (advance.sequence, advance.tenant_id, advance.stream_id, advance.epoch, advance.expected)
+    return writer.exec_driver_sql(_ADVANCE, row).rowcount == 1
+
+
+def _claim(writer: sa.Connection, submission: Submission) -> bool:
+    """Take a request_id; False where it was taken before."""
+    if not submission.request_id:
+        return True
+    row = (submission.tenant_id, _REQUEST_PREFIX + submission.request_id, 0, 1, time.time_ns())
+    return writer.exec_driver_sql(_CLAIM, row).rowcount == 1
+
+
+def _open(writer: sa.Connection, key: StreamKey) -> StreamPosition:
+    writer.exec_driver_sql(_OPEN, (*key, 1, 0, time.time_ns()))
+    return StreamPosition(*writer.exec_driver_sql(_POSITION, tuple(key)).one())
+
+
+def _insert(writer: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
+    start = 0
+    for size in _INSERT_ROWS:
+        while len(rows) - start >= size:
+            values = tuple(itertools.chain.from_iterable(rows[start : start + size]))
+            writer.exec_driver_sql(_INSERT_SEGMENT + ", ".join([_SEGMENT_ROW] * size), values)
+            start += size
+
+
+def _engine(path: Path) -> sa.Engine:
+    engine = sa.create_engine(
+        f"sqlite:///{path}",
+        connect_args={"check_same_thread": False},
+        poolclass=sa.QueuePool,
+        pool_size=8,
+        max_overflow=-1,
+    )
+
+    def configure(connection: sqlite3.Connection, _: object) -> None:
+        # The driver would only begin at the first write; SQLAlchemy's begin
+        # event below does it, so that reads are transactions too.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+        for name, value in _PRAGMAS.items():
+            connection.execute(f"PRAGMA {name} = {value}")
+
+    def begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get("spacelink_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    event.listen(engine, "connect", configure)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+def _lock(directory: Path) -> int:
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise DataDirectoryInUseError(f"{directory} is in use by another server") from None
+    return descriptor
+
+
+@contextlib.contextmanager
+def _as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (exc.DBAPIError, sqlite3.Error, OSError) as error:
+        cause = error.orig if isinstance(error, exc.DBAPIError) else error
+        raise StoreUnavailableError(str(cause)) from error

@@ -1,0 +1,113 @@
+"""The store: group commits on one side, reads of segments on the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from spacelink_server.storage.segments import Segment
+
+
+class StoreUnavailableError(Exception):
+    """The store cannot be written or read now; nothing was changed."""
+
+
+@dataclass(slots=True)
+class StreamAdvance:
+    """Moves a stream's cursor and stores the segments that moved it.
+
+    Attributes:
+        expected: the sequence the cursor must stand at.
+        sequence: the sequence it is moved to.
+    """
+
+    tenant_id: str
+    stream_id: str
+    epoch: int
+    expected: int
+    sequence: int
+    segments: list[Segment] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Submission:
+    """Stores segments once for a request_id; each time where it is empty."""
+
+    tenant_id: str
+    request_id: str
+    segments: list[Segment] = field(default_factory=list)
+
+
+class StreamKey(NamedTuple):
+    """Names a stream."""
+
+    tenant_id: str
+    stream_id: str
+
+
+class StreamPosition(NamedTuple):
+    """Where a newly opened stream stands."""
+
+    epoch: int
+    committed_sequence: int
+
+
+@dataclass(slots=True)
+class CommitGroup:
+    """What one transaction writes, in this order."""
+
+    advances: list[StreamAdvance] = field(default_factory=list)
+    submissions: list[Submission] = field(default_factory=list)
+    opens: list[StreamKey] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class CommitResult:
+    """What a committed transaction did.
+
+    Attributes:
+        advanced: for each advance whether it was written; an advance that was
+            not has a stale epoch or does not follow the cursor.
+        stored: for each submission whether it was written; one that was not
+            had been stored before.
+        positions: for each open where the stream stands.
+    """
+
+    advanced: list[bool]
+    stored: list[bool]
+    positions: list[StreamPosition]
+
+
+class Store(Protocol):
+    """Durable state of the telemetry path.
+
+    All methods block. commit and probe are called by one thread at a time, the
+    others by any. All raise StoreUnavailableError where the store fails them.
+    """
+
+    def commit(self, group: CommitGroup) -> CommitResult:
+        """Write a group in one transaction; it is on disk on return."""
+
+    def probe(self, size: int) -> None:
+        """Raise StoreUnavailableError unless size bytes could be committed."""
+
+    def device_ids(self, tenant_id: str, *, after: str = "", limit: int = -1) -> list[str]:
+        """List a tenant's devices behind one, in order; -1 means all."""
+
+    def segments(
+        self, tenant_id: str, device_id: str, start: int, end: int
+    ) -> Iterator[Sequence[Segment]]:
+        """Read the segments with samples in [start, end), ordered by first time.
+
+        Yields:
+            Some segments at a time.
+        """
+
+    def newest_segments(self, tenant_id: str, device_id: str) -> Sequence[Segment]:
+        """Read the segments that may hold a device's newest sample."""
+
+    def close(self) -> None:
+        """Let go of all files and connections."""

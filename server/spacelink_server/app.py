@@ -118,6 +118,7 @@ async def _serve(
         for plane in (data, admin):
             await plane.health.enter_graceful_shutdown()
         await streams.drain()
+        feed.close()
         await asyncio.gather(data.server.stop(_GRACE_SECONDS), admin.server.stop(_GRACE_SECONDS))
         committer.close()
         probing.cancel()

@@ -36,7 +36,9 @@ _SWITCH_SECONDS = 0.0005
     help="Directory of the embedded store; made if need be.",
 )
 @setting("--listen", default="127.0.0.1:50051", show_default=True, metavar="HOST:PORT", help="Data plane.")
-@setting("--admin-listen", default="127.0.0.1:50052", show_default=True, metavar="HOST:PORT", help="Admin plane.")
+@setting(
+    "--admin-listen", default="127.0.0.1:50052", show_default=True, metavar="HOST:PORT", help="Admin plane."
+)
 @setting(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -77,8 +79,8 @@ def _print_ready(data: Address, admin: Address) -> None:
 
 def _run(main: Coroutine[None, None, None]) -> None:
     try:
-        import uvloop
-    except ImportError:  # not made for every platform
+        import uvloop  # noqa: PLC0415
+    except ImportError:  # there is none for Windows and PyPy
         asyncio.run(main)
     else:
         uvloop.run(main)

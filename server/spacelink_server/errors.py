@@ -57,7 +57,8 @@ class RequestError(Exception):
             delay.FromNanoseconds(int(self.retry_seconds * 1e9))
             status.details.add().Pack(RetryInfo(retry_delay=delay))
         self._add_details(status)
-        return status.SerializeToString()
+        data: bytes = status.SerializeToString()
+        return data
 
     def _add_details(self, status: Status) -> None:
         """Let a subclass add a detail of its own type."""

@@ -10,7 +10,7 @@ import grpc
 from spacelink_server.errors import InvalidRequestError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
@@ -34,43 +34,49 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> Handler | None:
         """Wrap the method's handler."""
         handler: Any = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None:
-            return handler
-        decode = _no_decoding if method in _RAW_REQUESTS else handler.request_deserializer or _no_decoding
-        changes: dict[str, Any] = {"request_deserializer": None, _kind(handler): _wrap(handler, method, decode)}
+            return None
+        decode = None if method in _RAW_REQUESTS else handler.request_deserializer
+        changes: dict[str, Any] = {
+            "request_deserializer": None,
+            _kind(handler): _wrap(handler, method, decode),
+        }
         if method in _RAW_RESPONSES:
             changes["response_serializer"] = None
-        return handler._replace(**changes)
+        wrapped: Handler = handler._replace(**changes)
+        return wrapped
 
 
-def _kind(handler: Any) -> str:  # noqa: ANN401
+def _kind(handler: Any) -> str:
     requests = "stream" if handler.request_streaming else "unary"
     responses = "stream" if handler.response_streaming else "unary"
     return f"{requests}_{responses}"
 
 
-def _wrap(handler: Any, method: str, decode: Callable[[bytes], Any]) -> Callable[..., Any]:  # noqa: ANN401
+def _wrap(handler: Any, method: str, decode: Callable[[bytes], Any] | None) -> Callable[..., Any]:
     """Wrap the behaviour, keeping its shape."""
     behaviour = getattr(handler, _kind(handler))
 
-    def decoded(request: Any) -> Any:  # noqa: ANN401
+    def decoded(request: Any) -> Any:
+        if decode is None:
+            return request
         if handler.request_streaming:
             return (_decode(decode, data) async for data in request)
         return _decode(decode, request)
 
-    async def unary_response(request: Any, context: Context) -> Any:  # noqa: ANN401
+    async def unary_response(request: Any, context: Context) -> Any:
         try:
             return await behaviour(decoded(request), context)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             await _abort(context, method, error)
 
-    async def stream_response(request: Any, context: Context) -> None:  # noqa: ANN401
+    async def stream_response(request: Any, context: Context) -> None:
         try:
             answer = behaviour(decoded(request), context)
             if hasattr(answer, "__aiter__"):
@@ -78,17 +84,13 @@ def _wrap(handler: Any, method: str, decode: Callable[[bytes], Any]) -> Callable
                     await context.write(message)
             else:
                 await answer
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             await _abort(context, method, error)
 
     return stream_response if handler.response_streaming else unary_response
 
 
-def _no_decoding(data: bytes) -> bytes:
-    return data
-
-
-def _decode(decode: Callable[[bytes], Any], data: bytes) -> Any:  # noqa: ANN401
+def _decode(decode: Callable[[bytes], Any], data: bytes) -> Any:
     try:
         return decode(data)
     except Exception:
@@ -107,5 +109,3 @@ async def _abort(context: Context, method: str, error: Exception) -> NoReturn:
     details = (("grpc-status-details-bin", error.status()),)
     await context.abort(error.code, error.message, details)
     raise AssertionError  # abort raises
-
-

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from spacelink_server.storage.store import (
     CommitGroup,
@@ -47,13 +47,13 @@ class CommitListener(Protocol):
     epoch: int
 
     def committed(self, sequence: int) -> None:
-        """Everything up to the sequence is on disk."""
+        """Hear that everything up to the sequence is on disk."""
 
     def fenced(self) -> None:
-        """The stream belongs to a newer epoch; nothing of it was written."""
+        """Hear that the stream belongs to a newer epoch; nothing was written."""
 
     def failed(self) -> None:
-        """The store failed; nothing that was queued is written."""
+        """Hear that the store failed; nothing that was queued is written."""
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ class Committer:
         Raises:
             StoreUnavailableError: the store failed.
         """
-        call = _Call(key, asyncio.get_running_loop().create_future())
+        call: _Call[StreamKey, StreamPosition] = _Call(key, _future())
         self._put(call)
         return await call.answer
 
@@ -154,7 +154,7 @@ class Committer:
             StoreUnavailableError: the store failed.
         """
         await self.room()
-        call = _Call(submission, asyncio.get_running_loop().create_future(), size)
+        call: _Call[Submission, bool] = _Call(submission, _future(), size)
         self._put(call)
         return await call.answer
 
@@ -256,9 +256,11 @@ class Committer:
         self._discard(group.advances)
         for listener in group.advances:
             listener.failed()
-        for call in (*group.submissions, *group.opens):
-            if not call.answer.done():
-                call.answer.set_exception(StoreUnavailableError(str(error)))
+        answers: list[asyncio.Future[Any]] = [call.answer for call in group.submissions]
+        answers += [call.answer for call in group.opens]
+        for answer in answers:
+            if not answer.done():
+                answer.set_exception(StoreUnavailableError(str(error)))
 
     def _discard(self, listeners: Collection[CommitListener]) -> None:
         """Drop what streams have queued: it follows what was not written."""
@@ -306,6 +308,10 @@ def _request(group: _Group) -> CommitGroup:
         [call.request for call in group.submissions],
         [call.request for call in group.opens],
     )
+
+
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
 
 
 def _answer(future: asyncio.Future[_Answer], answer: _Answer) -> None:

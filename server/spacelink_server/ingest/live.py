@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,45 +16,49 @@ if TYPE_CHECKING:
 _MAX_LAG_SEGMENTS = 256
 
 
-class LiveSegment(NamedTuple):
-    """A committed segment, and how many were lost just before it."""
-
-    segment: Segment
-    lost: int
-
-
 class Watcher:
     """A bounded queue of one tenant's committed segments.
 
-    Iterating over it gives LiveSegments and never ends. When the reader lags,
-    the oldest segments are lost and counted.
+    Iterating over it gives Segments until the feed is closed. When the reader
+    lags, the oldest segments are lost and counted.
     """
 
     def __init__(self, tenant_id: str, device_ids: Iterable[str]) -> None:
         self.tenant_id = tenant_id
         self._device_ids = frozenset(device_ids)
-        self._queue: deque[LiveSegment] = deque()
-        self._arrived = asyncio.Event()
+        self._queue: deque[Segment] = deque(maxlen=_MAX_LAG_SEGMENTS)
+        self._changed = asyncio.Event()
         self._lost = 0
+        self._closed = False
 
     def offer(self, segment: Segment) -> None:
         """Queue a segment if it is watched; never waits."""
         if self._device_ids and segment.device_id not in self._device_ids:
             return
-        if len(self._queue) == _MAX_LAG_SEGMENTS:
-            self._lost += 1 + self._queue.popleft().lost
-        self._queue.append(LiveSegment(segment, 0))
-        self._arrived.set()
+        self._lost += len(self._queue) == _MAX_LAG_SEGMENTS
+        self._queue.append(segment)
+        self._changed.set()
+
+    def take_lost(self) -> int:
+        """Tell how many segments were lost since this was last asked."""
+        lost, self._lost = self._lost, 0
+        return lost
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._closed = True
+        self._changed.set()
 
     def __aiter__(self) -> Watcher:
         return self
 
-    async def __anext__(self) -> LiveSegment:
-        while not self._queue:
-            self._arrived.clear()
-            await self._arrived.wait()
-        lost, self._lost = self._lost, 0
-        return self._queue.popleft()._replace(lost=lost)
+    async def __anext__(self) -> Segment:
+        while not self._queue and not self._closed:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._closed:
+            raise StopAsyncIteration
+        return self._queue.popleft()
 
 
 class LiveFeed:
@@ -62,10 +66,13 @@ class LiveFeed:
 
     def __init__(self) -> None:
         self._watchers: set[Watcher] = set()
+        self._closed = False
 
     def add(self, watcher: Watcher) -> None:
         """Let a watcher see what is committed from now on."""
         self._watchers.add(watcher)
+        if self._closed:
+            watcher.close()
 
     def remove(self, watcher: Watcher) -> None:
         """Let a watcher go."""
@@ -77,3 +84,9 @@ class LiveFeed:
             if watcher.tenant_id == tenant_id:
                 for segment in segments:
                     watcher.offer(segment)
+
+    def close(self) -> None:
+        """End all watching."""
+        self._closed = True
+        for watcher in self._watchers:
+            watcher.close()

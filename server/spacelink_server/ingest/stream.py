@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 # with its handovers that is some round trips.
 _DRAIN_SECONDS = 3.0
 
+# When to come back after a drain: a restart takes about a second.
+_RESTART_SECONDS = 1.0
+
 _DRAIN = IngestResponse(drain=IngestDrain()).SerializeToString()
 
 
@@ -53,7 +56,12 @@ class IngestStream:
     """
 
     def __init__(
-        self, tenant_id: str, requests: AsyncIterator[bytes], context: Context, committer: Committer, limits: Limits
+        self,
+        tenant_id: str,
+        requests: AsyncIterator[bytes],
+        context: Context,
+        committer: Committer,
+        limits: Limits,
     ) -> None:
         """Wrap a call; run does the work."""
         self.tenant_id = tenant_id
@@ -127,13 +135,13 @@ class IngestStream:
         self._changed.set()
 
     def committed(self, sequence: int) -> None:
-        """Everything up to the sequence is on disk."""
+        """Hear that everything up to the sequence is on disk."""
         self._committed = sequence
         self._window_open.set()
         self._changed.set()
 
     def fenced(self) -> None:
-        """The stream belongs to a newer epoch; nothing of it was written."""
+        """Hear that the stream belongs to a newer epoch; nothing was written."""
         self._lose(
             RequestError(
                 grpc.StatusCode.ABORTED,
@@ -143,7 +151,7 @@ class IngestStream:
         )
 
     def failed(self) -> None:
-        """The store failed; nothing that was queued is written."""
+        """Hear that the store failed; nothing that was queued is written."""
         self._lose(store_unavailable())
 
     def _lose(self, error: RequestError) -> None:
@@ -186,7 +194,7 @@ class IngestStream:
         else:
             raise InvalidRequestError("message", "expected a batch or dropped")
 
-    def _take_batch(self, batch: Any, size: int) -> None:  # noqa: ANN401
+    def _take_batch(self, batch: Any, size: int) -> None:
         sequence = batch.sequence
         if sequence <= self._received:
             self._check_repeat("batch.sequence", sequence)
@@ -264,7 +272,7 @@ class IngestStream:
             ack.rejected.append(RejectedBatch(sequence=sequence, reason=error.reason, message=str(error)))
         await self._context.write(IngestResponse(ack=ack).SerializeToString())
 
-    def _parse(self, data: bytes) -> Any:  # noqa: ANN401
+    def _parse(self, data: bytes) -> Any:
         view = IngestRequestView()
         try:
             view.ParseFromString(data)
@@ -283,5 +291,10 @@ class IngestStream:
 def store_unavailable() -> UnavailableError:
     """Make the answer for when the store fails."""
     return UnavailableError(
-        "STORE_UNAVAILABLE", "the store cannot be written now; nothing was stored", PROBE_SECONDS
+        "STORE_UNAVAILABLE", "the store is not available now; nothing was changed", PROBE_SECONDS
     )
+
+
+def draining() -> UnavailableError:
+    """Make the answer for when the server is about to stop."""
+    return UnavailableError("DRAINING", "the server is about to stop", _RESTART_SECONDS)

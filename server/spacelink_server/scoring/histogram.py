@@ -66,4 +66,5 @@ def _representatives(position: NDArray[np.int64]) -> NDArray[np.float64]:
     """
     upper = np.exp2(np.abs(position) / 2**SCALE + _LOWEST_EXPONENT)
     lower = np.exp2((np.abs(position) - 1) / 2**SCALE + _LOWEST_EXPONENT)
-    return np.sign(position) * 2 * lower * upper / (lower + upper)
+    middles: NDArray[np.float64] = np.sign(position) * 2 * lower * upper / (lower + upper)
+    return middles

@@ -85,7 +85,9 @@ class MetricAccumulator:
 
     def _percentiles(self) -> NDArray[np.float64]:
         if self._histogram is None:
-            return np.quantile(np.concatenate(self._parts).astype(np.float64), _PROBABILITIES)
+            values = np.concatenate(self._parts).astype(np.float64)
+            exact: NDArray[np.float64] = np.quantile(values, _PROBABILITIES)
+            return exact
         # A bucket's representative may lie outside of what was seen.
         estimates = histogram.quantiles(self._histogram, _PROBABILITIES)
         return np.clip(estimates, self._minimum, self._maximum)

@@ -7,6 +7,7 @@ import base64
 import binascii
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc
@@ -17,9 +18,9 @@ from spacelink._wire import SubmitRequestView, embed, is_exact
 from spacelink.columns import TelemetryColumns, canonical_view
 from spacelink.v1 import telemetry_pb2 as pb
 from spacelink.v1.telemetry_pb2_grpc import TelemetryServiceServicer
-from spacelink_server.errors import InvalidRequestError, UnavailableError
+from spacelink_server.errors import InvalidRequestError
 from spacelink_server.ingest.live import LiveFeed, Watcher
-from spacelink_server.ingest.stream import IngestStream, store_unavailable
+from spacelink_server.ingest.stream import IngestStream, draining, store_unavailable
 from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of
 from spacelink_server.scoring.summary import MetricAccumulator
 from spacelink_server.storage import reading
@@ -72,10 +73,10 @@ class TelemetryService(TelemetryServiceServicer):
     # The handlers below take and give bytes where rpc.py says so; the generated
     # signatures know messages only.
 
-    async def Ingest(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ANN401, N802
+    async def Ingest(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
         """Serve one producer's stream."""
         if self._streams.draining:
-            raise UnavailableError("DRAINING", "the server is about to stop", 1.0)
+            raise draining()
         stream = IngestStream(_DEFAULT_TENANT, request_iterator, context, self._committer, self._limits)
         await stream.open()
         self._streams.add(stream)
@@ -84,7 +85,7 @@ class TelemetryService(TelemetryServiceServicer):
         finally:
             self._streams.remove(stream)
 
-    async def SubmitTelemetry(self, request: Any, context: Context) -> pb.SubmitTelemetryResponse:  # type: ignore[override]  # noqa: ANN401, ARG002, N802
+    async def SubmitTelemetry(self, request: Any, context: Context) -> pb.SubmitTelemetryResponse:
         """Store one batch."""
         view = _parse_submit(request)
         if view.request_id and not is_identifier(view.request_id):
@@ -99,7 +100,7 @@ class TelemetryService(TelemetryServiceServicer):
             raise store_unavailable() from None
         return pb.SubmitTelemetryResponse(sample_count=sum(s.sample_count for s in segments))
 
-    async def QueryTelemetry(self, request: pb.QueryTelemetryRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # noqa: ARG002, N802
+    async def QueryTelemetry(self, request: pb.QueryTelemetryRequest, context: Context) -> AsyncIterator[Any]:
         """Stream samples, as they are stored where possible."""
         start, end = _range(request)
         for device_id in await self._devices(request.device_ids):
@@ -107,10 +108,10 @@ class TelemetryService(TelemetryServiceServicer):
             async for payload in self._iterate(_payloads(parts, request.metrics)):
                 yield embed(pb.QueryTelemetryResponse.BATCH_FIELD_NUMBER, payload)
 
-    async def ListLatestTelemetry(  # type: ignore[override]  # noqa: N802
+    async def ListLatestTelemetry(
         self,
         request: pb.ListLatestTelemetryRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> pb.ListLatestTelemetryResponse:
         """List the newest sample of each device."""
         size = _page_size(request.page_size)
@@ -128,10 +129,10 @@ class TelemetryService(TelemetryServiceServicer):
             response.next_page_token = _page_token(page[-1])
         return response
 
-    async def SummarizeTelemetry(  # type: ignore[override]  # noqa: N802
+    async def SummarizeTelemetry(
         self,
         request: pb.SummarizeTelemetryRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> pb.SummarizeTelemetryResponse:
         """Summarise metrics over a range."""
         start, end = _range(request)
@@ -142,14 +143,14 @@ class TelemetryService(TelemetryServiceServicer):
             parts = reading.read(self._store, _DEFAULT_TENANT, device_id, start, end)
             # A visit to a thread for each device: a caller that goes away ends
             # the work at the next one.
-            await self._call(lambda parts=parts, summary=summary: summary.add_all(parts))
+            await self._call(partial(summary.add_all, parts))
             if request.per_device and summary.count:
                 response.summaries.append(summary.message())
         if total.count:
             response.summaries.append(total.message())
         return response
 
-    async def WatchTelemetry(self, request: pb.WatchTelemetryRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # noqa: N802
+    async def WatchTelemetry(self, request: pb.WatchTelemetryRequest, context: Context) -> AsyncIterator[Any]:
         """Stream batches as they are committed."""
         _check_device_ids(request.device_ids)
         watcher = Watcher(_DEFAULT_TENANT, request.device_ids)
@@ -157,12 +158,12 @@ class TelemetryService(TelemetryServiceServicer):
         try:
             # Tells the caller that nothing committed from now on is missed.
             await context.send_initial_metadata(())
-            async for live in watcher:
-                for payload in _payloads([live.segment], request.metrics):
-                    message = embed(pb.WatchTelemetryResponse.BATCH_FIELD_NUMBER, payload)
-                    if live.lost:
-                        message += pb.WatchTelemetryResponse(lost_batches=live.lost).SerializeToString()
-                    yield message
+            async for segment in watcher:
+                for payload in _payloads([segment], request.metrics):
+                    lost = pb.WatchTelemetryResponse(lost_batches=watcher.take_lost())
+                    batch = embed(pb.WatchTelemetryResponse.BATCH_FIELD_NUMBER, payload)
+                    yield batch + lost.SerializeToString()
+            raise draining()
         finally:
             self._feed.remove(watcher)
 
@@ -179,7 +180,7 @@ class TelemetryService(TelemetryServiceServicer):
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, function)
         except StoreUnavailableError:
-            raise UnavailableError("STORE_UNAVAILABLE", "the store cannot be read now", 1.0) from None
+            raise store_unavailable() from None
 
     async def _iterate(self, items: Iterator[_T]) -> AsyncIterator[_T]:
         """Iterate in threads, some items at each visit."""
@@ -245,7 +246,7 @@ def _payloads(parts: Iterable[reading.Part], metrics: Sequence[str]) -> Iterator
             yield columns.encode()
 
 
-def _parse_submit(data: bytes) -> Any:  # noqa: ANN401
+def _parse_submit(data: bytes) -> Any:
     view = SubmitRequestView()
     try:
         view.ParseFromString(data)
@@ -259,10 +260,14 @@ def _parse_submit(data: bytes) -> Any:  # noqa: ANN401
 
 def _check_device_ids(device_ids: Sequence[str]) -> None:
     if len(device_ids) > _MAX_DEVICE_IDS:
-        raise InvalidRequestError("device_ids", f"{len(device_ids)} devices; expected at most {_MAX_DEVICE_IDS}")
+        raise InvalidRequestError(
+            "device_ids", f"{len(device_ids)} devices; expected at most {_MAX_DEVICE_IDS}"
+        )
     for index, device_id in enumerate(device_ids):
         if not is_identifier(device_id):
-            raise InvalidRequestError(f"device_ids[{index}]", f"expected {IDENTIFIER_RULE}", "INVALID_DEVICE_ID")
+            raise InvalidRequestError(
+                f"device_ids[{index}]", f"expected {IDENTIFIER_RULE}", "INVALID_DEVICE_ID"
+            )
 
 
 def _range(request: pb.QueryTelemetryRequest | pb.SummarizeTelemetryRequest) -> tuple[int, int]:

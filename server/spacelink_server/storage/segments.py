@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # No segment spans more time, so that a range query finds every segment that
 # reaches into its range by looking back this far from the range's start. An
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 MAX_SPAN_NANOS = 3_600 * 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """Samples of one device as stored.
 
     Attributes:

@@ -125,9 +125,7 @@ class SqliteStore:
         with _as_unavailable(), self._engine.connect() as connection:
             return list(connection.scalars(query))
 
-    def segments(
-        self, tenant_id: str, device_id: str, start: int, end: int
-    ) -> Iterator[Sequence[Segment]]:
+    def segments(self, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Sequence[Segment]]:
         """Read the segments with samples in [start, end), ordered by first time."""
         t = telemetry_segments.c
         position = (start - MAX_SPAN_NANOS, -1)
@@ -160,12 +158,12 @@ class SqliteStore:
         t = telemetry_segments.c
         of_device = (t.tenant_id == tenant_id, t.device_id == device_id)
         newest = sa.select(sa.func.max(t.first_time_unix_nano)).where(*of_device).scalar_subquery()
-        reach = sa.select(*_SEGMENT_COLUMNS).where(*of_device, t.first_time_unix_nano >= newest - MAX_SPAN_NANOS)
+        reach = sa.select(*_SEGMENT_COLUMNS).where(
+            *of_device, t.first_time_unix_nano >= newest - MAX_SPAN_NANOS
+        )
         last = sa.select(sa.func.max(reach.subquery().c.last_time_unix_nano)).scalar_subquery()
         with _as_unavailable(), self._engine.connect() as connection:
-            rows = connection.execute(
-                reach.where(t.last_time_unix_nano == last).order_by(t.segment_id)
-            ).all()
+            rows = connection.execute(reach.where(t.last_time_unix_nano == last).order_by(t.segment_id)).all()
         return [Segment(*row) for row in rows]
 
     def close(self) -> None:
@@ -193,8 +191,10 @@ class SqliteStore:
         advanced = [_advance(writer, advance) for advance in group.advances]
         stored = [_claim(writer, submission) for submission in group.submissions]
         rows: list[tuple[Any, ...]] = []
-        written = itertools.compress(group.advances, advanced), itertools.compress(group.submissions, stored)
-        for write in itertools.chain(*written):
+        written: list[StreamAdvance | Submission] = []
+        written += itertools.compress(group.advances, advanced)
+        written += itertools.compress(group.submissions, stored)
+        for write in written:
             for segment in write.segments:
                 key = (write.tenant_id, segment.device_id)
                 if key not in self._known_devices:

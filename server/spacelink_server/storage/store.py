@@ -97,9 +97,7 @@ class Store(Protocol):
     def device_ids(self, tenant_id: str, *, after: str = "", limit: int = -1) -> list[str]:
         """List a tenant's devices behind one, in order; -1 means all."""
 
-    def segments(
-        self, tenant_id: str, device_id: str, start: int, end: int
-    ) -> Iterator[Sequence[Segment]]:
+    def segments(self, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Sequence[Segment]]:
         """Read the segments with samples in [start, end), ordered by first time.
 
         Yields:

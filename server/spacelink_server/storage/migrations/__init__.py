@@ -33,4 +33,6 @@ def prepare(engine: Engine) -> None:
     if found is None:
         command.upgrade(config, "head")
     elif found != head:
-        raise SchemaMismatchError(f"the store has schema {found}, this version of SpaceLink works with {head}")
+        raise SchemaMismatchError(
+            f"the store has schema {found}, this version of SpaceLink works with {head}"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from dataclasses import dataclass, replace
@@ -33,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 _TELEMETRY = telemetry_pb2.DESCRIPTOR.services_by_name["TelemetryService"].full_name
 
+# Streams of producers that answer end well within this; one whose producer
+# takes nothing in any more must not keep the server from stopping.
+_DRAIN_SECONDS = 5.0
+
 # After the streams have ended, calls still under way get this long.
 _GRACE_SECONDS = 2.0
 
@@ -49,7 +54,6 @@ _OPTIONS = (
     # Producers behind satellite links ping every minute to keep their path open.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
-    ("grpc.http2.max_ping_strikes", 0),
 )
 
 
@@ -117,7 +121,8 @@ async def _serve(
         logger.info("draining")
         for plane in (data, admin):
             await plane.health.enter_graceful_shutdown()
-        await streams.drain()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(streams.drain(), _DRAIN_SECONDS)
         feed.close()
         await asyncio.gather(data.server.stop(_GRACE_SECONDS), admin.server.stop(_GRACE_SECONDS))
         committer.close()

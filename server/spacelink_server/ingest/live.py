@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
     from spacelink_server.storage.segments import Segment
 
-# What a watcher may lag behind: at a batch a second from each device, a quarter
-# of a second of a thousand devices.
-_MAX_LAG_SEGMENTS = 256
+# What a watcher may lag behind: a second of a thousand devices that each send
+# a batch of a few samples a second.
+_MAX_LAG_BYTES = 1024 * 1024
 
 
 class Watcher:
@@ -26,7 +26,8 @@ class Watcher:
     def __init__(self, tenant_id: str, device_ids: Iterable[str]) -> None:
         self.tenant_id = tenant_id
         self._device_ids = frozenset(device_ids)
-        self._queue: deque[Segment] = deque(maxlen=_MAX_LAG_SEGMENTS)
+        self._queue: deque[Segment] = deque()
+        self._queued_bytes = 0
         self._changed = asyncio.Event()
         self._lost = 0
         self._closed = False
@@ -35,8 +36,11 @@ class Watcher:
         """Queue a segment if it is watched; never waits."""
         if self._device_ids and segment.device_id not in self._device_ids:
             return
-        self._lost += len(self._queue) == _MAX_LAG_SEGMENTS
         self._queue.append(segment)
+        self._queued_bytes += len(segment.payload)
+        while self._queued_bytes > _MAX_LAG_BYTES and len(self._queue) > 1:
+            self._take()
+            self._lost += 1
         self._changed.set()
 
     def take_lost(self) -> int:
@@ -58,7 +62,12 @@ class Watcher:
             await self._changed.wait()
         if self._closed:
             raise StopAsyncIteration
-        return self._queue.popleft()
+        return self._take()
+
+    def _take(self) -> Segment:
+        segment = self._queue.popleft()
+        self._queued_bytes -= len(segment.payload)
+        return segment
 
 
 class LiveFeed:

@@ -77,7 +77,7 @@ class IngestStream:
         self._rejected: deque[_Rejection] = deque()
         self._repeated = False
         self._draining = False
-        self._drained_since: float | None = None
+        self._drain_sent = False
         self._reading_done = False
         self._error: RequestError | None = None
         self._lost = False
@@ -121,7 +121,7 @@ class IngestStream:
         await self._context.write(IngestResponse(ready=ready).SerializeToString())
         reader = asyncio.create_task(self._read())
         try:
-            await self._answer()
+            await self._answer(reader)
         finally:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -156,13 +156,16 @@ class IngestStream:
 
     def _lose(self, error: RequestError) -> None:
         """End without waiting for what is queued: it will not be committed."""
-        self._lost = True
-        self._error = error
-        self._changed.set()
+        if not self._lost:
+            self._lost = True
+            self._error = error
+            self._changed.set()
 
     async def _read(self) -> None:
         try:
             async for data in self._requests:
+                if self._lost:
+                    return
                 self._take(data)
                 while self._received - self._committed >= self._limits.max_unacked_batches:
                     self._window_open.clear()
@@ -232,36 +235,21 @@ class IngestStream:
                 metadata={"expected_sequence": str(expected)},
             )
 
-    async def _answer(self) -> None:
+    async def _answer(self, reader: asyncio.Task[None]) -> None:
         """Write acks until all is said."""
         while not self._lost:
-            if self._draining and self._drained_since is None:
-                self._drained_since = asyncio.get_running_loop().time()
+            if self._draining and not self._drain_sent:
+                self._drain_sent = True
                 await self._context.write(_DRAIN)
+                # A producer that goes on sending is not listened to.
+                asyncio.get_running_loop().call_later(_DRAIN_SECONDS, reader.cancel)
             elif self._committed > self._acked or self._repeated:
                 await self._ack()
-            elif self._ended():
+            elif self._reading_done and self._committed == self._received:
                 return
             else:
-                await self._wait()
-
-    async def _wait(self) -> None:
-        if self._drained_since is None or self._reading_done:
-            await self._changed.wait()
-        else:
-            left = self._drained_since + _DRAIN_SECONDS - asyncio.get_running_loop().time()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), max(left, 0))
-        self._changed.clear()
-
-    def _ended(self) -> bool:
-        if self._committed < self._received:
-            return False
-        if self._reading_done:
-            return True
-        if self._drained_since is None:
-            return False
-        return asyncio.get_running_loop().time() >= self._drained_since + _DRAIN_SECONDS
+                await self._changed.wait()
+                self._changed.clear()
 
     async def _ack(self) -> None:
         self._repeated = False

@@ -91,7 +91,7 @@ def segments_of(view: Any, size: int, limits: Limits) -> list[Segment]:
 
     Args:
         view: the bytes view of a TelemetryBatch (spacelink._wire.BatchView).
-        size: bytes of the batch as it was sent.
+        size: bytes of the message that carried it.
         limits: what the producer was told.
 
     Returns:
@@ -100,7 +100,8 @@ def segments_of(view: Any, size: int, limits: Limits) -> list[Segment]:
     Raises:
         InvalidBatchError: names the field and what would be right.
     """
-    if size > limits.max_batch_bytes:
+    # The size counts what surrounds the batch, too; telling them apart costs.
+    if size > limits.max_batch_bytes and (size := view.ByteSize()) > limits.max_batch_bytes:
         raise InvalidBatchError(
             "BATCH_TOO_LARGE", "batch", f"{size} bytes; expected at most {limits.max_batch_bytes}"
         )
@@ -205,6 +206,8 @@ def _within(free: Sequence[bytes], not_negative: Sequence[bytes], percents: Sequ
 def _explain(columns: Iterable[tuple[str, bytes]], count: int) -> NoReturn:
     """Say which column is wrong."""
     for name, data in columns:
+        if len(data) % 4:
+            raise _wrong_length(name)
         if len(data) not in (0, 4 * count):
             raise _length_mismatch(name, len(data) // 4, count)
         bounds = _BOUNDS.get(name, _FINITE_BOUNDS)
@@ -215,12 +218,13 @@ def _explain(columns: Iterable[tuple[str, bytes]], count: int) -> NoReturn:
 
 
 def _check_status(status: bytes, count: int) -> None:
-    if len(status) != count:
-        raise _length_mismatch("status", len(status), count)
+    # First: a status past 127 takes several bytes, which are no length to speak of.
     if status.translate(None, _STATUS_BYTES):
         raise InvalidBatchError(
             "INVALID_STATUS", "status", f"expected numbers of DeviceStatus, 0 to {max(_STATUS_BYTES)}"
         )
+    if len(status) != count:
+        raise _length_mismatch("status", len(status), count)
 
 
 def _extra_columns(view: Any) -> list[tuple[str, bytes]]:

@@ -45,7 +45,10 @@ def counts(values: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def quantiles(histogram: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Estimate quantiles, each at most RELATIVE_ERROR off a value of that rank.
+    """Estimate quantiles, linearly interpolated between closest ranks.
+
+    Each is at most RELATIVE_ERROR off that of the values, unless it lies between
+    values of different signs.
 
     Args:
         histogram: shape (BUCKETS,) with at least one value counted.
@@ -55,8 +58,15 @@ def quantiles(histogram: NDArray[np.int64], probabilities: NDArray[np.float64]) 
         Shape (k,).
     """
     cumulative = np.cumsum(histogram)
-    ranks = np.floor(probabilities * (cumulative[-1] - 1)) + 1
-    return _representatives(np.searchsorted(cumulative, ranks) - _MAGNITUDES)
+    ranks = probabilities * (cumulative[-1] - 1)
+    lower = _at(np.floor(ranks), cumulative)
+    upper = _at(np.ceil(ranks), cumulative)
+    return lower + (upper - lower) * (ranks % 1)
+
+
+def _at(ranks: NDArray[np.float64], cumulative: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give the value for each rank, counted from 0."""
+    return _representatives(np.searchsorted(cumulative, ranks, side="right") - _MAGNITUDES)
 
 
 def _representatives(position: NDArray[np.int64]) -> NDArray[np.float64]:

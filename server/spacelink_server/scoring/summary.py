@@ -49,7 +49,9 @@ class MetricAccumulator:
         self._sum = 0.0
         self._minimum = np.inf
         self._maximum = -np.inf
-        self._parts: list[NDArray[np.float32]] = []
+        # One buffer: an array for each part would take thirty times the room of
+        # its value where parts are single samples.
+        self._values = bytearray()
         self._histogram: NDArray[np.int64] | None = None
 
     def add(self, values: NDArray[np.float32]) -> None:
@@ -64,10 +66,10 @@ class MetricAccumulator:
         if self._histogram is not None:
             self._histogram += histogram.counts(present)
             return
-        self._parts.append(present)
+        self._values += present.tobytes()
         if self._count > EXACT_VALUES:
-            self._histogram = histogram.counts(np.concatenate(self._parts))
-            self._parts.clear()
+            self._histogram = histogram.counts(np.frombuffer(self._values, np.float32))
+            self._values = bytearray()
 
     def statistics(self) -> MetricStatistics | None:
         """Sum up what was gathered; None where there was no value."""
@@ -85,7 +87,7 @@ class MetricAccumulator:
 
     def _percentiles(self) -> NDArray[np.float64]:
         if self._histogram is None:
-            values = np.concatenate(self._parts).astype(np.float64)
+            values = np.frombuffer(self._values, np.float32).astype(np.float64)
             exact: NDArray[np.float64] = np.quantile(values, _PROBABILITIES)
             return exact
         # A bucket's representative may lie outside of what was seen.

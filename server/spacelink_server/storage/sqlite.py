@@ -8,7 +8,7 @@ import itertools
 import os
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -28,17 +28,20 @@ from spacelink_server.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
+
+_T = TypeVar("_T")
 
 # Rows in one INSERT. Each statement gives up Python's global lock and has to
 # win it back from a busy event loop, so a group is written with few statements;
 # fixed sizes keep the statements in sqlite3's cache.
 _INSERT_ROWS = (256, 16, 1)
 
-# Read at once by a range query: 256 segments of a minute each are about 1 MB
-# and four hours of a device.
+# Read at once by a range query: 256 segments of a minute each are about 1 MB and
+# four hours of a device; large segments come fewer at a time.
 _READ_ROWS = 256
+_READ_BYTES = 4 * 1024 * 1024
 
 # A stream_id cannot hold a blank, so request ids cannot clash with them.
 _REQUEST_PREFIX = "request "
@@ -100,6 +103,21 @@ class SqliteStore:
         self._known_devices |= new_devices
         return result
 
+    def transact(self, work: Callable[[sa.Connection], _T]) -> _T:
+        """Run work in a write transaction; on disk on return, undone if it raises.
+
+        Called by the same thread as commit.
+        """
+        with _as_unavailable():
+            writer = self._write_connection()
+            with writer.begin():
+                return work(writer)
+
+    def read(self, work: Callable[[sa.Connection], _T]) -> _T:
+        """Run work in a read transaction; called by any thread."""
+        with _as_unavailable(), self._engine.connect() as connection:
+            return work(connection)
+
     def probe(self, size: int) -> None:
         """Raise StoreUnavailableError unless size bytes could be committed."""
         path = self._directory / "probe"
@@ -146,11 +164,10 @@ class SqliteStore:
             # A read transaction for each part: a slow reader must not keep the
             # log from being checkpointed.
             with _as_unavailable(), self._engine.connect() as connection:
-                rows = connection.execute(query, {"time": position[0], "id": position[1]}).all()
-            if rows:
-                yield [Segment(*row[:-1]) for row in rows]
-            if len(rows) < _READ_ROWS:
+                rows = _take_bytes(connection.execute(query, {"time": position[0], "id": position[1]}))
+            if not rows:
                 return
+            yield [Segment._make(row[:-1]) for row in rows]
             position = (rows[-1].first_time_unix_nano, rows[-1].segment_id)
 
     def newest_segments(self, tenant_id: str, device_id: str) -> Sequence[Segment]:
@@ -289,6 +306,17 @@ def _insert(writer: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
             start += size
 
 
+def _take_bytes(rows: Iterable[sa.Row[Any]]) -> list[sa.Row[Any]]:
+    taken = []
+    size = 0
+    for row in rows:
+        taken.append(row)
+        size += len(row.payload)
+        if size >= _READ_BYTES:
+            break
+    return taken
+
+
 def _engine(path: Path) -> sa.Engine:
     engine = sa.create_engine(
         f"sqlite:///{path}",
@@ -329,6 +357,8 @@ def _lock(directory: Path) -> int:
 def _as_unavailable() -> Iterator[None]:
     try:
         yield
+    except exc.IntegrityError:
+        raise  # a row that is there already: the caller's matter, not the store's
     except (exc.DBAPIError, sqlite3.Error, OSError) as error:
         cause = error.orig if isinstance(error, exc.DBAPIError) else error
         raise StoreUnavailableError(str(cause)) from error

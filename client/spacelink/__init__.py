@@ -1,0 +1,28 @@
+"""The SDK of SpaceLink, the gateway for fleets of satellite terminals.
+
+    from spacelink import SpaceLinkClient
+
+    with SpaceLinkClient("127.0.0.1:50051") as client:
+        client.ingest("dish-01", times, latency_ms=latency, status="ACTIVE")
+        columns = client.query_telemetry("dish-01", as_columns=True)["dish-01"]
+
+AsyncSpaceLinkClient has the same calls for asyncio. Errors are children of
+SpaceLinkError; all of them are in spacelink.errors.
+"""
+
+from spacelink._async_client import AsyncSpaceLinkClient
+from spacelink._blocking_client import SpaceLinkClient
+from spacelink.columns import METRICS, TelemetryColumns
+from spacelink.errors import SpaceLinkError
+from spacelink.results import MetricSummary, TelemetrySummary, TelemetryUpdate
+
+__all__ = [
+    "METRICS",
+    "AsyncSpaceLinkClient",
+    "MetricSummary",
+    "SpaceLinkClient",
+    "SpaceLinkError",
+    "TelemetryColumns",
+    "TelemetrySummary",
+    "TelemetryUpdate",
+]

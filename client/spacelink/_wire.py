@@ -61,7 +61,14 @@ def _view_classes() -> dict[str, Any]:
     find = pool.FindMessageTypeByName
     return {
         name: message_factory.GetMessageClass(find(f"{_VIEW_PACKAGE}.{name}"))
-        for name in ("TelemetryBatch", "MetricColumn", "IngestRequest", "SubmitTelemetryRequest")
+        for name in (
+            "TelemetryBatch",
+            "MetricColumn",
+            "IngestRequest",
+            "SubmitTelemetryRequest",
+            "QueryTelemetryResponse",
+            "WatchTelemetryResponse",
+        )
     }
 
 
@@ -71,6 +78,8 @@ _classes = _view_classes()
 BatchView: Any = _classes["TelemetryBatch"]
 IngestRequestView: Any = _classes["IngestRequest"]
 SubmitRequestView: Any = _classes["SubmitTelemetryRequest"]
+QueryResponseView: Any = _classes["QueryTelemetryResponse"]
+WatchResponseView: Any = _classes["WatchTelemetryResponse"]
 
 
 def is_exact(view: Message, data: bytes) -> bool:
@@ -80,7 +89,7 @@ def is_exact(view: Message, data: bytes) -> bool:
     lost in a view. Each of them makes its encoding shorter, and nothing makes
     it longer.
     """
-    view.DiscardUnknownFields()  # type: ignore[no-untyped-call]
+    view.DiscardUnknownFields()
     return view.ByteSize() == len(data)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from spacelink._names import IDENTIFIER_RULE, METRIC_NAME_RULE, is_identifier, is_metric_name
+from spacelink._times import TIME, Moments, nanos_array
 from spacelink._wire import BatchView, is_exact
 from spacelink.v1 import telemetry_pb2
 from spacelink.v1.telemetry_pb2 import DeviceStatus
@@ -29,7 +29,6 @@ METRICS: tuple[str, ...] = tuple(
     if f.is_repeated and f.cpp_type == f.CPPTYPE_FLOAT
 )
 
-_TIME = np.dtype("<i8")
 _VALUE = np.dtype("<f4")
 _STATUS = np.dtype("u1")
 
@@ -59,7 +58,7 @@ class TelemetryColumns:
     def from_arrays(
         cls,
         device_id: str,
-        time: ArrayLike | Sequence[datetime],
+        time: Moments,
         *,
         status: Any = None,
         **metrics: ArrayLike,
@@ -69,7 +68,8 @@ class TelemetryColumns:
         Args:
             device_id: the device the samples are of.
             time: shape (n,); integers are nanoseconds since 1970-01-01 UTC,
-                datetime64 and datetimes with a time zone are converted.
+                datetime64, datetimes with a time zone and RFC 3339 texts are
+                converted.
             status: shape (n,) of DeviceStatus numbers or names such as
                 "ACTIVE"; or one of them for all samples.
             metrics: shape (n,) each, by metric name.
@@ -79,7 +79,7 @@ class TelemetryColumns:
         """
         if not is_identifier(device_id):
             raise ValueError(f"device_id {device_id!r}: expected {IDENTIFIER_RULE}")
-        times = _as_times(time)
+        times = nanos_array(time)
         columns = {name: _as_values(name, values, len(times)) for name, values in metrics.items()}
         return cls(device_id, times, columns, _as_statuses(status, len(times)))
 
@@ -97,7 +97,7 @@ class TelemetryColumns:
         try:
             view.ParseFromString(data)
             if not is_exact(view, data):
-                view = canonical_view(data)
+                view = canonical_view(telemetry_pb2.TelemetryBatch.FromString(data))
         except DecodeError:
             raise ValueError("not a TelemetryBatch message") from None
         return cls.from_view(view)
@@ -105,10 +105,12 @@ class TelemetryColumns:
     @classmethod
     def from_view(cls, view: Any) -> TelemetryColumns:
         """Read a batch out of its bytes view; see decode."""
-        times = np.frombuffer(_column_bytes(view.time_unix_nano, _TIME, "time_unix_nano"), _TIME)
+        times = np.frombuffer(_column_bytes(view.time_unix_nano, TIME, "time_unix_nano"), TIME)
         named = [(name, getattr(view, name)) for name in METRICS]
         named += [(column.name.decode("utf-8", "replace"), column.values) for column in view.extra]
-        metrics = {name: np.frombuffer(_column_bytes(data, _VALUE, name), _VALUE) for name, data in named if data}
+        metrics = {
+            name: np.frombuffer(_column_bytes(data, _VALUE, name), _VALUE) for name, data in named if data
+        }
         status = np.frombuffer(view.status, _STATUS) if view.status else None
         for name, column in [*metrics.items(), ("status", status)]:
             if column is not None and len(column) != len(times):
@@ -120,7 +122,7 @@ class TelemetryColumns:
         view = BatchView(
             device_id=self.device_id.encode(),
             sequence=sequence,
-            time_unix_nano=np.ascontiguousarray(self.time_unix_nano, _TIME).tobytes(),
+            time_unix_nano=np.ascontiguousarray(self.time_unix_nano, TIME).tobytes(),
         )
         for name, values in self.metrics.items():
             data = np.ascontiguousarray(values, _VALUE).tobytes()
@@ -219,21 +221,17 @@ def _first_of_equals(columns: TelemetryColumns) -> NDArray[np.bool_]:
     return keep
 
 
-def canonical_view(data: bytes) -> Any:
-    """Make the bytes view of an encoded TelemetryBatch that a view cannot read.
+def canonical_view(message: telemetry_pb2.TelemetryBatch) -> Any:
+    """Make the bytes view of a batch that cannot be read as one.
 
-    The public message accepts every legal encoding: columns that are not
-    packed, or come in several pieces. Statuses above 127 are kept as 127, which
-    is no status either.
-
-    Raises:
-        DecodeError: data is not a TelemetryBatch message.
+    The public message takes every legal encoding: columns that are not packed,
+    or come in several pieces. Statuses out of 0 to 127 are kept as 127, which is
+    no status either.
     """
-    message = telemetry_pb2.TelemetryBatch.FromString(data)
     view = BatchView(
         device_id=message.device_id.encode(),
         sequence=message.sequence,
-        time_unix_nano=np.asarray(message.time_unix_nano, _TIME).tobytes(),
+        time_unix_nano=np.asarray(message.time_unix_nano, TIME).tobytes(),
         status=bytes(value if 0 <= value < 128 else 127 for value in message.status),
     )
     for name in METRICS:
@@ -249,37 +247,14 @@ def _column_bytes(data: bytes, dtype: np.dtype[Any], name: str) -> bytes:
     return data
 
 
-def _as_times(time: Any) -> Times:
-    if not isinstance(time, np.ndarray):
-        time = list(time)
-        if time and isinstance(time[0], datetime):
-            return np.array([_datetime_nanos(moment) for moment in time], _TIME)
-    array = np.asarray(time)
-    if array.ndim != 1:
-        raise ValueError(f"time: expected one dimension, got {array.ndim}")
-    if array.dtype.kind == "M":
-        return array.astype("datetime64[ns]").astype(_TIME)
-    if array.dtype.kind in "iu":
-        return array.astype(_TIME)
-    if not len(array):
-        return np.empty(0, _TIME)
-    raise ValueError(
-        f"time: expected integer nanoseconds since 1970, datetime64 or datetimes, got {array.dtype}"
-    )
-
-
-def _datetime_nanos(moment: datetime) -> int:
-    """Convert without the rounding of a float timestamp."""
-    if moment.tzinfo is None:
-        raise ValueError(f"time: {moment.isoformat()} has no time zone; use datetimes in UTC")
-    whole = int(moment.replace(microsecond=0).timestamp())
-    return whole * 1_000_000_000 + moment.microsecond * 1_000
-
-
 def _as_values(name: str, values: Any, count: int) -> Values:
     if name not in METRICS and not is_metric_name(name):
         raise ValueError(f"metric {name!r}: expected {METRIC_NAME_RULE}")
-    array = np.asarray(values, _VALUE)
+    try:
+        with np.errstate(over="raise"):
+            array = np.asarray(values, _VALUE)
+    except (TypeError, ValueError, FloatingPointError):
+        raise ValueError(f"{name}: expected {count} numbers that fit into float32") from None
     if array.shape != (count,):
         raise ValueError(f"{name}: expected {count} values, one for each time, got shape {array.shape}")
     return array
@@ -302,11 +277,11 @@ def status_number(status: str | int) -> int:
     Raises:
         ValueError: there is no such status.
     """
-    if not isinstance(status, str):
-        if int(status) in DeviceStatus.values():
-            return int(status)
-    elif f"DEVICE_STATUS_{status.upper()}" in DeviceStatus.keys():
-        return int(DeviceStatus.Value(f"DEVICE_STATUS_{status.upper()}"))
+    if isinstance(status, str):
+        if status.upper() in status_names():
+            return int(DeviceStatus.Value(f"DEVICE_STATUS_{status.upper()}"))
+    elif status in DeviceStatus.values():
+        return int(status)
     raise ValueError(f"status {status!r}: expected one of {', '.join(status_names())}")
 
 
@@ -317,4 +292,4 @@ def status_name(number: int) -> str:
 
 def status_names() -> list[str]:
     """List the short names of all statuses."""
-    return [name.removeprefix("DEVICE_STATUS_") for name in DeviceStatus.keys()]
+    return [name.removeprefix("DEVICE_STATUS_") for name in DeviceStatus.keys()]  # noqa: SIM118

@@ -1,0 +1,319 @@
+"""The asyncio client."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
+
+from spacelink import _calls, _decode
+from spacelink._channel import DEFAULT_TARGET, open_channel
+from spacelink._source import ColumnsSource
+from spacelink._times import Moment, Moments, timestamp
+from spacelink._wire import SubmitRequestView
+from spacelink.columns import TelemetryColumns, merge
+from spacelink.errors import RejectedBatchesError
+from spacelink.results import TelemetrySummary, TelemetryUpdate
+from spacelink.uplink import Uplink
+from spacelink.v1 import telemetry_pb2, telemetry_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Iterable
+
+    import grpc.aio
+    from google.protobuf.message import Message
+    from numpy.typing import ArrayLike
+
+    _RawStream: TypeAlias = grpc.aio.UnaryStreamMultiCallable[Message, bytes]
+
+_METHOD = f"/{telemetry_pb2.DESCRIPTOR.services_by_name['TelemetryService'].full_name}/"
+# As many devices as the server puts into one page.
+_PAGE_SIZE = 1000
+
+
+class AsyncSpaceLinkClient:
+    """Speaks to a SpaceLink server from asyncio.
+
+    Use it as an async context manager, or call close. Calls that the server
+    could not serve are tried again with growing, jittered delays, or after the
+    delay the server asks for. Every call raises SpaceLinkError's children.
+
+    Args:
+        target: the server's HOST:PORT. Loopback is spoken to in plain text,
+            everything else with TLS.
+        timeout: seconds a call may take, its retries included; for a query,
+            seconds until its first batch.
+        retry_for: seconds for which a call that could not be served is tried
+            again; for ingest, since something was committed last.
+    """
+
+    def __init__(
+        self, target: str = DEFAULT_TARGET, *, timeout: float = 30.0, retry_for: float = 30.0
+    ) -> None:
+        self._target = target
+        self._patience = _calls.Patience(timeout, retry_for)
+        self._open_channel: grpc.aio.Channel | None = None
+        self._is_closed = False
+        # One stream for the client's life: the server keeps a cursor for each.
+        # A second call on it would fence the first, so they take turns.
+        self._stream_id = f"sdk-{uuid.uuid4()}"
+        self._ingesting = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End all calls and close the connection. Closing twice does nothing."""
+        self._is_closed = True
+        if self._open_channel is not None:
+            await self._open_channel.close()
+
+    @property
+    def _channel(self) -> grpc.aio.Channel:
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
+        # A channel belongs to the event loop that is running when it is made.
+        if self._open_channel is None:
+            self._open_channel = open_channel(self._target)
+        return self._open_channel
+
+    @property
+    def _stub(self) -> telemetry_pb2_grpc.TelemetryServiceAsyncStub:
+        return telemetry_pb2_grpc.TelemetryServiceStub(self._channel)
+
+    async def ingest(
+        self, device_id: str, time: Moments, *, status: ArrayLike | None = None, **metrics: ArrayLike
+    ) -> int:
+        """Store any number of samples of a device, exactly once.
+
+        They are sent as batches on a stream; when it breaks it is opened again
+        and goes on where the server stands. After an error, samples that are
+        not known to be committed may be sent again: queries give samples that
+        are equal in every column once.
+
+        Args:
+            device_id: the device the samples are of.
+            time: shape (n,); integers are nanoseconds since 1970-01-01 UTC,
+                datetime64, datetimes with a time zone and RFC 3339 texts are
+                converted.
+            status: shape (n,) of DeviceStatus numbers or names such as
+                "ACTIVE"; or one of them for all samples.
+            metrics: shape (n,) each, by metric name; NaN is a missing value.
+
+        Returns:
+            How many samples are committed to disk: all of them.
+
+        Raises:
+            ValueError: names the argument and what would be right.
+            RejectedBatchesError: holds the batches that can never be stored;
+                all others are committed.
+            UnavailableError: nothing was committed for too long.
+        """
+        return await self.ingest_columns(
+            [TelemetryColumns.from_arrays(device_id, time, status=status, **metrics)]
+        )
+
+    async def ingest_columns(self, columns: Iterable[TelemetryColumns]) -> int:
+        """Store samples of any number of devices on one stream; see ingest.
+
+        Args:
+            columns: read as the server takes them, so they need not fit into
+                memory together.
+        """
+        async with self._ingesting:
+            source = ColumnsSource(self._stream_id, columns)
+            await Uplink(self._channel, source, patience=self._patience.retry_for).run()
+        if source.rejected:
+            raise RejectedBatchesError(source.rejected, source.committed_samples)
+        return source.committed_samples
+
+    async def submit_telemetry(self, samples: TelemetryColumns, *, request_id: str | None = None) -> int:
+        """Store one batch of a device; the answer means committed to disk.
+
+        Args:
+            samples: at most as many as the server takes in one batch, 100,000
+                by default; ingest takes any number.
+            request_id: calls with the same one store once; made up by default,
+                which keeps the call's own retries safe.
+
+        Returns:
+            How many samples the batch holds.
+
+        Raises:
+            InvalidArgumentError: names the field and what would be right.
+        """
+        request = SubmitRequestView(
+            batch=samples.to_view(), request_id=(request_id or str(uuid.uuid4())).encode()
+        )
+        call = self._channel.unary_unary(
+            _METHOD + "SubmitTelemetry",
+            request_serializer=_serialize,
+            response_deserializer=telemetry_pb2.SubmitTelemetryResponse.FromString,
+        )
+        response: telemetry_pb2.SubmitTelemetryResponse = await _calls.unary(call, request, self._patience)
+        return response.sample_count
+
+    @overload
+    def query_telemetry(
+        self,
+        device_ids: str | Iterable[str] = ...,
+        start: Moment | None = ...,
+        end: Moment | None = ...,
+        metrics: Iterable[str] = ...,
+        *,
+        as_columns: Literal[False] = ...,
+    ) -> AsyncGenerator[TelemetryColumns]: ...
+
+    @overload
+    def query_telemetry(
+        self,
+        device_ids: str | Iterable[str] = ...,
+        start: Moment | None = ...,
+        end: Moment | None = ...,
+        metrics: Iterable[str] = ...,
+        *,
+        as_columns: Literal[True],
+    ) -> Coroutine[Any, Any, dict[str, TelemetryColumns]]: ...
+
+    def query_telemetry(
+        self,
+        device_ids: str | Iterable[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        metrics: Iterable[str] = (),
+        *,
+        as_columns: bool = False,
+    ) -> AsyncGenerator[TelemetryColumns] | Coroutine[Any, Any, dict[str, TelemetryColumns]]:
+        """Read the raw samples of devices in the range start <= time < end.
+
+        Devices come one after the other, each in time order, in batches as the
+        server stores them. Only a query that has not given a batch yet is tried
+        again; a later failure is raised, and what came before it is valid.
+
+        Args:
+            device_ids: one device or several; none means all.
+            start: first moment, inclusive; None means from the beginning.
+            end: last moment, exclusive; None means without end.
+            metrics: the columns wanted; none means all.
+            as_columns: collect everything and give each device's columns.
+
+        Returns:
+            An async iterator of batches; with as_columns something to await
+            that gives the columns by device_id.
+
+        Raises:
+            UnavailableError: the server went away.
+            InvalidArgumentError: names the field and what would be right.
+        """
+        request = telemetry_pb2.QueryTelemetryRequest(
+            device_ids=_names(device_ids), metrics=_names(metrics), **_range(start, end)
+        )
+        batches = self._query(request)
+        return _by_device(batches) if as_columns else batches
+
+    async def _query(self, request: telemetry_pb2.QueryTelemetryRequest) -> AsyncGenerator[TelemetryColumns]:
+        call: _RawStream = self._channel.unary_stream(
+            _METHOD + "QueryTelemetry", request_serializer=_serialize
+        )
+        async for data in _calls.stream(call, request, self._patience):
+            yield _decode.query_response(data)
+
+    async def list_latest_telemetry(
+        self, device_ids: str | Iterable[str] = ()
+    ) -> AsyncGenerator[TelemetryColumns]:
+        """Read the newest sample of each device, ordered by device_id.
+
+        Args:
+            device_ids: one device or several; none means all.
+
+        Returns:
+            An async iterator of columns of length one; pages are fetched as
+            they are needed.
+        """
+        request = telemetry_pb2.ListLatestTelemetryRequest(
+            device_ids=_names(device_ids), page_size=_PAGE_SIZE
+        )
+        while True:
+            page = await _calls.unary(self._stub.ListLatestTelemetry, request, self._patience)
+            for samples in _decode.latest_response(page):
+                yield samples
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    async def summarize_telemetry(
+        self,
+        device_ids: str | Iterable[str] = (),
+        start: Moment | None = None,
+        end: Moment | None = None,
+        metrics: Iterable[str] = (),
+        *,
+        per_device: bool = False,
+    ) -> list[TelemetrySummary]:
+        """Summarise every metric over the range start <= time < end.
+
+        Args:
+            device_ids: one device or several; none means all.
+            start: first moment, inclusive; None means from the beginning.
+            end: last moment, exclusive; None means without end.
+            metrics: the metrics wanted; none means all.
+            per_device: one summary for each device instead of one for all.
+
+        Returns:
+            The summaries, ordered by device_id; none where there are no samples.
+        """
+        request = telemetry_pb2.SummarizeTelemetryRequest(
+            device_ids=_names(device_ids),
+            metrics=_names(metrics),
+            per_device=per_device,
+            **_range(start, end),
+        )
+        response = await _calls.unary(self._stub.SummarizeTelemetry, request, self._patience)
+        return [TelemetrySummary.from_message(summary) for summary in response.summaries]
+
+    async def watch_telemetry(
+        self, device_ids: str | Iterable[str] = (), metrics: Iterable[str] = ()
+    ) -> AsyncGenerator[TelemetryUpdate]:
+        """Read batches live as they are committed, without end.
+
+        A watcher that reads too slowly loses batches; each update says how many
+        were lost just before it. A watch that has given an update is not opened
+        again by itself: what was committed meanwhile would be missing unseen.
+
+        Args:
+            device_ids: one device or several; none means all.
+            metrics: the columns wanted; none means all.
+
+        Raises:
+            UnavailableError: the server went away.
+        """
+        request = telemetry_pb2.WatchTelemetryRequest(device_ids=_names(device_ids), metrics=_names(metrics))
+        call: _RawStream = self._channel.unary_stream(
+            _METHOD + "WatchTelemetry", request_serializer=_serialize
+        )
+        async for data in _calls.stream(call, request, self._patience, is_live=True):
+            yield _decode.watch_response(data)
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _names(names: str | Iterable[str]) -> list[str]:
+    # A lone text is an iterable of letters, and never meant so.
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _range(start: Moment | None, end: Moment | None) -> dict[str, Any]:
+    limits = {"start_time": start, "end_time": end}
+    return {name: timestamp(moment) for name, moment in limits.items() if moment is not None}
+
+
+async def _by_device(batches: AsyncGenerator[TelemetryColumns]) -> dict[str, TelemetryColumns]:
+    parts: dict[str, list[TelemetryColumns]] = {}
+    async for samples in batches:
+        parts.setdefault(samples.device_id, []).append(samples)
+    return {device_id: merge(samples) for device_id, samples in parts.items()}

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from click.decorators import FC
 
 
-def setting(flag: str, *declarations: str, **attributes: Any) -> Callable[[FC], FC]:  # noqa: ANN401
+def setting(flag: str, *declarations: str, **attributes: Any) -> Callable[[FC], FC]:
     """Declare a setting; takes what click.option takes.
 
     "--data-dir" is also the variable SPACELINK_DATA_DIR and the key data_dir.
     """
-    name = flag.split("/")[0].removeprefix("--").replace("-", "_")
+    name = flag.partition("/")[0].removeprefix("--").replace("-", "_")
     attributes.setdefault("envvar", f"SPACELINK_{name.upper()}")
     attributes.setdefault("show_envvar", True)
     return click.option(flag, *declarations, **attributes)

@@ -1,0 +1,112 @@
+"""Results on standard output: a table for people, json, csv or arrow for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+import click
+
+from spacelink.cli import _rows
+from spacelink.cli._tables import SampleTable, print_records
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from click.decorators import FC
+
+    from spacelink.columns import TelemetryColumns
+
+FORMATS = ("table", "json", "csv", "arrow")
+
+
+def output_option(function: FC) -> FC:
+    """Declare --output."""
+    return click.option(
+        "--output",
+        type=click.Choice(FORMATS),
+        default=lambda: "table" if sys.stdout.isatty() else "json",
+        show_default="table on a terminal, json elsewhere",
+        callback=_check_output,
+        help="json is one object per line; arrow an Arrow IPC stream.",
+    )(function)
+
+
+def _check_output(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value == "arrow" and sys.stdout.isatty():
+        raise click.BadParameter("arrow is binary; send it to a file or a pipe", ctx, param)
+    return value
+
+
+class SampleWriter(Protocol):
+    """Writes samples as they come."""
+
+    def write(self, samples: TelemetryColumns) -> None:
+        """Write samples of one device."""
+
+    def close(self) -> None:
+        """Write what ends the output."""
+
+
+def sample_writer(output: str, metrics: Sequence[str]) -> SampleWriter:
+    """Make the writer for a format.
+
+    Args:
+        output: one of FORMATS.
+        metrics: the metrics asked for; none means all.
+    """
+    if output == "table":
+        return SampleTable()
+    if output == "csv":
+        return _CsvWriter(metrics)
+    if output == "arrow":
+        return _arrow_writer(metrics)
+    return _JsonWriter()
+
+
+def write_records(output: str, records: Sequence[Mapping[str, object]]) -> None:
+    """Write a few records that all have the same keys."""
+    if output == "table":
+        print_records(records)
+    elif output == "json":
+        for record in records:
+            _print(json.dumps(record) + "\n")
+    elif output == "csv":
+        _print(_rows.csv_lines([*map(list, records[:1]), *(list(record.values()) for record in records)]))
+    else:
+        from spacelink.cli import _arrow  # noqa: PLC0415 - optional and slow to import
+
+        _arrow.write_records(records)
+
+
+def _print(text: str) -> None:
+    # At once: a reader of a pipe may be waiting for this line.
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+class _JsonWriter:
+    def write(self, samples: TelemetryColumns) -> None:
+        _print("".join(f"{line}\n" for line in _rows.json_lines(samples)))
+
+    def close(self) -> None:
+        pass
+
+
+class _CsvWriter:
+    def __init__(self, metrics: Sequence[str]) -> None:
+        self._header = _rows.header(metrics)
+        _print(_rows.csv_lines([self._header]))
+
+    def write(self, samples: TelemetryColumns) -> None:
+        _print(_rows.csv_lines(_rows.csv_rows(samples, self._header)))
+
+    def close(self) -> None:
+        pass
+
+
+def _arrow_writer(metrics: Sequence[str]) -> SampleWriter:
+    from spacelink.cli import _arrow  # noqa: PLC0415 - optional and slow to import
+
+    return _arrow.ArrowWriter(metrics)

@@ -1,0 +1,206 @@
+"""The `spacelink up` command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from spacelink import AsyncSpaceLinkClient
+from spacelink._channel import DEFAULT_TARGET
+from spacelink.cli._connection import RETRY_SECONDS
+from spacelink.cli._fleet import Fleet, follow, show_live
+from spacelink.cli._moments import DurationParam
+from spacelink.cli._processes import Child
+from spacelink.errors import SpaceLinkError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+_HOST, _, _DATA_PORT = DEFAULT_TARGET.rpartition(":")
+_ADMIN_PORT = "50052"
+_DEVICES = [f"dish-{number:02}" for number in range(1, 9)]
+
+# A cold start on a busy small machine, migrations included, takes a few seconds.
+_READY_SECONDS = 30.0
+# In a pipe: often enough to see that it lives, seldom enough for a log.
+_LINE_SECONDS = 5.0
+
+_READY = re.compile(r"ready data=(\S+) admin=(\S+)")
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to keep the data. Default: a temporary directory, removed at the end.",
+)
+@click.option(
+    "--for",
+    "seconds",
+    type=DurationParam(),
+    help="End after a while, such as 20s, 5m, 1h. Default: at Ctrl-C.",
+)
+def up(data_dir: Path | None, seconds: float | None) -> None:
+    """Run a server and a small simulated fleet, for a first look.
+
+    Prints the addresses and what to try with them, then shows the fleet live.
+    Everything listens on loopback only and ends with this command.
+
+    \b
+    Examples:
+      spacelink up
+      spacelink up --for 20s
+      spacelink up --data-dir ./first-look
+    """
+    if data_dir is not None:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.ClickException(f"{data_dir}: {error.strerror}") from None
+        _run(data_dir, seconds, "")
+        return
+    with tempfile.TemporaryDirectory(prefix="spacelink-") as directory:
+        _run(Path(directory), seconds, " (removed at the end)")
+
+
+def _run(data_dir: Path, seconds: float | None, remark: str) -> None:
+    try:
+        asyncio.run(_until_stopped(_serve(data_dir, remark), seconds))
+    except* (SpaceLinkError, click.ClickException) as errors:
+        raise _first(errors) from None
+
+
+def _first(errors: BaseExceptionGroup[Any]) -> click.ClickException:
+    error = errors.exceptions[0]
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, click.ClickException) else click.ClickException(str(error))
+
+
+async def _until_stopped(work: Coroutine[Any, Any, None], seconds: float | None) -> None:
+    """Do the work until a signal comes or the time is up."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    if seconds is not None:
+        loop.call_later(seconds, task.cancel)
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+
+
+async def _serve(data_dir: Path, remark: str) -> None:
+    async with AsyncExitStack() as stack:
+        listen, admin_listen = _listen(_DATA_PORT), _listen(_ADMIN_PORT)
+        server = await Child.start(
+            "server",
+            *("--data-dir", str(data_dir), "--listen", listen, "--admin-listen", admin_listen),
+            log_file=data_dir / "server.log",
+            is_read=True,
+        )
+        stack.push_async_callback(server.stop)
+        ready = _READY.match(await server.first_line(_READY_SECONDS))
+        if ready is None:
+            raise click.ClickException("the server did not say that it is ready")
+        address, admin_address = ready.groups()
+        agent = await Child.start(
+            "agent",
+            *(
+                "--server",
+                address,
+                "--collector",
+                "simulator",
+                "--batch-age",
+                "1",
+                "--spool",
+                str(data_dir / "spool"),
+            ),
+            *(argument for device_id in _DEVICES for argument in ("--device-id", device_id)),
+            log_file=data_dir / "agent.log",
+        )
+        stack.push_async_callback(agent.stop)
+        click.echo(_introduction(address, admin_address, f"{data_dir}{remark}"))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.ended())
+            tasks.create_task(agent.ended())
+            tasks.create_task(_show(address))
+
+
+def _listen(port: str) -> str:
+    """Give the address for a port, or for any free one where it is taken."""
+    with socket.socket() as probe:
+        # As servers do: connections that ended a moment ago are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, int(port)))
+        except OSError:
+            click.echo(f"port {port} is taken; using another one")
+            return f"{_HOST}:0"
+    return f"{_HOST}:{port}"
+
+
+def _introduction(address: str, admin_address: str, data: str) -> str:
+    command = _command()
+    server = (
+        "" if address == DEFAULT_TARGET and "SPACELINK_SERVER" not in os.environ else f" --server {address}"
+    )
+    return f"""
+SpaceLink is running, with {len(_DEVICES)} simulated terminals.
+
+  data plane   {address}
+  admin plane  {admin_address}
+  data         {data}
+
+In another terminal, try:
+
+  {command} telemetry latest{server}
+  {command} telemetry summary --start -1m{server}
+  {command} telemetry query --device-id {_DEVICES[0]} --start -30s{server}
+  {command} telemetry query --start -30s --output csv{server} | head
+  grpcurl -plaintext -d '{{"device_ids": ["{_DEVICES[0]}"]}}' {address} \\
+    spacelink.v1.TelemetryService/ListLatestTelemetry
+
+Ctrl-C ends it.
+"""
+
+
+def _command() -> str:
+    """Give what runs this program from anywhere."""
+    here = Path(sys.argv[0])
+    found = shutil.which("spacelink")
+    if found is not None and here.exists() and Path(found).samefile(here):
+        return "spacelink"
+    if here.name == "spacelink":
+        return shlex.quote(str(here.absolute()))
+    return f"{shlex.quote(sys.executable)} -m spacelink"
+
+
+async def _show(address: str) -> None:
+    async with AsyncSpaceLinkClient(address, retry_for=RETRY_SECONDS) as client:
+        if sys.stdout.isatty():
+            await show_live(client)
+        else:
+            await _print_lines(client)
+
+
+async def _print_lines(client: AsyncSpaceLinkClient) -> None:
+    fleet = Fleet()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(follow(client, fleet))
+        while True:
+            await asyncio.sleep(_LINE_SECONDS)
+            click.echo(fleet.line())

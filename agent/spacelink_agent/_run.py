@@ -1,0 +1,91 @@
+"""One run of the agent, from its settings to its summary."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import click
+import grpc
+
+from spacelink._channel import open_channel
+from spacelink.uplink import Uplink
+from spacelink_agent._progress import show_progress
+from spacelink_agent.agent import Agent
+from spacelink_agent.collectors.replay import Replay
+from spacelink_agent.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from rich.console import Console
+
+    from spacelink_agent.collectors import Collector
+    from spacelink_agent.settings import AgentSettings
+
+_COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip}
+
+_logger = logging.getLogger(__name__)
+
+
+async def run_agent(settings: AgentSettings, collector: Collector, console: Console) -> None:
+    """Run until all is done or a signal says so, and sum up.
+
+    Raises:
+        SpoolError: the spool cannot be opened.
+        CollectorError: the collector failed.
+        SpaceLinkError: the server refuses.
+        click.ClickException: the replay ended, but not all of it is stored.
+    """
+    spool = Spool(settings.spool, settings.spool_settings)
+    stop = _stop_on_signals()
+    try:
+        async with open_channel(settings.server) as channel, _progress(collector, spool, console):
+            compression = _COMPRESSION[settings.compression]
+            uplink = Uplink(channel, spool.source, window=settings.window, compression=compression)
+            _logger.info("spooling to %s, sending to %s", settings.spool, settings.server)
+            agent = Agent(collector, spool, uplink)
+            try:
+                await agent.run(stop)
+            finally:
+                _logger.info(agent.status())
+    finally:
+        spool.close()
+    if isinstance(collector, Replay) and not stop.is_set():
+        _sum_up(settings, collector, spool)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+@asynccontextmanager
+async def _progress(collector: Collector, spool: Spool, console: Console) -> AsyncIterator[None]:
+    if not (isinstance(collector, Replay) and console.is_terminal):
+        yield
+        return
+    shown = asyncio.ensure_future(show_progress(collector, spool.counters, console))
+    try:
+        yield
+    finally:
+        shown.cancel()
+        await asyncio.wait({shown})
+
+
+def _sum_up(settings: AgentSettings, replay: Replay, spool: Spool) -> None:
+    counters = spool.counters
+    earlier = f"; earlier runs read {replay.skipped_rows} rows" if replay.skipped_rows else ""
+    click.echo(
+        f"{settings.file}: {counters.acked_samples} samples in {counters.acked_batches} batches stored, "
+        f"{counters.rejected_samples} rejected, {counters.dropped_samples} dropped{earlier}"
+    )
+    if counters.rejected_samples:
+        raise click.ClickException(f"rejected batches are in {settings.spool / 'rejected'}, with the reasons")
+    if counters.dropped_samples:
+        raise click.ClickException("samples were dropped; give the spool more room or let it block")

@@ -1,0 +1,112 @@
+"""The agent: runs a collector, the spool and the uplink until all is done or it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from spacelink.errors import AbortedError, SpaceLinkError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from spacelink.uplink import Uplink
+    from spacelink_agent.collectors import Collector
+    from spacelink_agent.spool import Spool
+
+# Service managers kill after ten seconds or more; a satellite link needs some
+# round trips.
+_FLUSH_SECONDS = 5.0
+_STATUS_SECONDS = 60.0
+# A refusal, such as for an expired credential, passes only when somebody acts.
+_REFUSED_SECONDS = 60.0
+
+_logger = logging.getLogger(__name__)
+
+
+class Agent:
+    """Moves samples from a collector to the spool, and from there to the server.
+
+    Args:
+        collector: where samples come from.
+        spool: where they are kept.
+        uplink: delivers the spool's batches.
+    """
+
+    def __init__(self, collector: Collector, spool: Spool, uplink: Uplink) -> None:
+        self._collector = collector
+        self._spool = spool
+        self._uplink = uplink
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until the collector has ended and everything is delivered, or until stop is set.
+
+        When told to stop, what is spooled is delivered if the server answers
+        within some seconds, and otherwise stays on disk for the next start.
+
+        Raises:
+            CollectorError: the collector failed; what it yielded before is
+                delivered.
+            SpaceLinkError: the server refuses the stream, or another agent took
+                it over.
+        """
+        collection = asyncio.ensure_future(self._collect())
+        delivery = asyncio.ensure_future(self._deliver())
+        stopped = asyncio.ensure_future(stop.wait())
+        background = [asyncio.ensure_future(self._report()), asyncio.ensure_future(self._spool.cut_by_age())]
+        try:
+            await asyncio.wait({collection, delivery, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await _cancelled(collection)
+            self._spool.finish()
+            await asyncio.wait({delivery, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await self._uplink.close(_FLUSH_SECONDS)
+        finally:
+            await _cancelled(collection, delivery, stopped, *background)
+        _raise_failure(delivery)
+        _raise_failure(collection)
+
+    def status(self) -> str:
+        """Say in one line what happened since the start."""
+        counters = self._spool.counters
+        return (
+            f"samples: {counters.collected_samples} collected, {counters.acked_samples} acked, "
+            f"{counters.rejected_samples} rejected, {counters.dropped_samples} dropped; "
+            f"batches: {counters.sent_batches} sent, {counters.acked_batches} acked, "
+            f"{self._spool.pending_batches} spooled in {self._spool.size / 1e6:.1f} MB"
+        )
+
+    async def _collect(self) -> None:
+        source = self._collector.source
+        async for samples, position in self._collector.collect(self._spool.position(source)):
+            await self._spool.append(samples, source, position)
+            # A collector that never waits must not keep acks waiting.
+            await asyncio.sleep(0)
+
+    async def _deliver(self) -> None:
+        while True:
+            try:
+                return await self._uplink.run()
+            except AbortedError:
+                raise
+            except SpaceLinkError as error:
+                if not self._collector.is_live:
+                    raise
+                _logger.warning("the server refuses; next attempt in %.0f s: %s", _REFUSED_SECONDS, error)
+            await asyncio.sleep(_REFUSED_SECONDS)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(_STATUS_SECONDS)
+            _logger.info(self.status())
+
+
+async def _cancelled(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def _raise_failure(task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        raise error

@@ -1,0 +1,140 @@
+"""The replay: samples out of a CSV file."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from spacelink_agent.collectors import Chunk, CollectorError
+from spacelink_agent.collectors._csv_file import open_csv
+from spacelink_agent.collectors.column_map import ColumnMap
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
+
+    from spacelink_agent.collectors._csv_file import CsvFile, RowPosition
+    from spacelink_agent.collectors.column_map import Row, Rule
+
+# Shorter waits are saved up: a timer is not more exact than a few milliseconds.
+_SHORTEST_WAIT = 0.01
+
+
+class Replay:
+    """Yields the rows of a CSV file, which may be compressed with gzip.
+
+    Times are the file's, whatever the speed. The file is read as it is needed
+    and never held as a whole.
+
+    Args:
+        path: the file.
+        device_id: what the samples are said to be of.
+        rules: columns that are not recognised by themselves.
+        chunk_rows: the most rows in a chunk.
+        speed: how many times faster than recorded; infinity is as fast as
+            possible.
+
+    Attributes:
+        source: names the file's content and the device.
+        progress: the share of the file that was read, from 0 to 1.
+        skipped_rows: how many rows earlier runs had read.
+
+    Raises:
+        CollectorError: the file cannot be read, or columns are missing.
+    """
+
+    def __init__(
+        self, path: Path, device_id: str, rules: Sequence[Rule], *, chunk_rows: int, speed: float
+    ) -> None:
+        self.is_live = False
+        self._path = path
+        self._device_id = device_id
+        self._chunk_rows = chunk_rows
+        self._speed = speed
+        self.progress = 0.0
+        self.skipped_rows = 0
+        with open_csv(path) as file:
+            self._map = ColumnMap(file.header, rules)
+            self.source = f"replay:{device_id}:{file.fingerprint}"
+
+    async def collect(self, position: Any) -> AsyncIterator[Chunk]:
+        """Yield the rows after a position, and end.
+
+        Raises:
+            CollectorError: a row is malformed; those before it were yielded.
+        """
+        with open_csv(self._path) as file:
+            if position is not None:
+                file.skip(position)
+                self.skipped_rows = position["rows"]
+            pacer = _Pacer(self._speed)
+            pending: list[_Entry] = []
+            entries = _Entries(file, self._map)
+            for entry in entries:
+                wait = pacer.wait(entry.row.time)
+                if pending and (wait > 0 or len(pending) == self._chunk_rows):
+                    self.progress = file.progress
+                    yield self._chunk(pending)
+                    pending = []
+                if wait > 0:
+                    await asyncio.sleep(wait)
+                pending.append(entry)
+            self.progress = 1.0
+            if pending:
+                yield self._chunk(pending)
+            if entries.failure is not None:
+                raise entries.failure
+
+    def _chunk(self, entries: Sequence[_Entry]) -> Chunk:
+        columns = self._map.columns(self._device_id, [entry.row for entry in entries])
+        return Chunk(columns, entries[-1].position)
+
+
+class _Entry(NamedTuple):
+    """A row and the place behind it."""
+
+    row: Row
+    position: RowPosition
+
+
+class _Entries:
+    """The entries of a file; a failure ends them and is kept for later.
+
+    What was read before it is to be delivered first.
+    """
+
+    def __init__(self, file: CsvFile, columns: ColumnMap) -> None:
+        self.failure: CollectorError | None = None
+        self._file = file
+        self._map = columns
+
+    def __iter__(self) -> Iterator[_Entry]:
+        try:
+            while (cells := self._file.next_row()) is not None:
+                yield _Entry(self._map.row(cells), self._file.position)
+        except CollectorError as error:
+            self.failure = error
+        except ValueError as error:
+            self.failure = CollectorError(f"{self._file.line}: {error}")
+
+
+class _Pacer:
+    """Tells how long to wait until a row is due.
+
+    Args:
+        speed: how many times faster than the rows' times; infinity never waits.
+    """
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._first: int | None = None
+        self._started = 0.0
+
+    def wait(self, row_time: int) -> float:
+        """Give the seconds until the row of a time is due; 0 for what is due or nearly so."""
+        if self._first is None:
+            self._first, self._started = row_time, time.monotonic()
+        due = self._started + (row_time - self._first) / 1e9 / self._speed
+        wait = due - time.monotonic()
+        return wait if wait >= _SHORTEST_WAIT else 0.0

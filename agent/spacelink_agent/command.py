@@ -1,0 +1,166 @@
+"""The `spacelink agent` command."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+
+from spacelink._channel import DEFAULT_TARGET
+from spacelink.cli.settings import config_file, setting
+from spacelink.errors import SpaceLinkError
+from spacelink.uplink import DEFAULT_WINDOW
+from spacelink_agent._run import run_agent
+from spacelink_agent.collectors import CollectorError
+from spacelink_agent.settings import COLLECTORS, AgentSettings, SettingsError, default_spool
+from spacelink_agent.spool import FullPolicy, SpoolError
+
+# With 72 metrics this many samples still fit into the 4 MiB that a server takes.
+_MAX_BATCH_SAMPLES = 10_000
+# Seven hours of one terminal at 1 Hz; less would not outlast a night without a link.
+_MIN_SPOOL_BYTES = 1024 * 1024
+# Ten times a second is what the simulator's and the host's models are good for.
+_MIN_INTERVAL = 0.1
+
+
+class _Speed(click.ParamType[float]):
+    name = "speed"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if value == "max":
+            return math.inf
+        try:
+            speed = float(value)
+        except (TypeError, ValueError):
+            speed = 0.0
+        if not speed > 0:
+            self.fail(f"{value!r}: expected a number above 0, or max", param, ctx)
+        return speed
+
+
+@click.command()
+@config_file()
+@setting("--server", default=DEFAULT_TARGET, show_default=True, metavar="HOST:PORT", help="The server.")
+@setting(
+    "--device-id",
+    multiple=True,
+    metavar="ID",
+    help="The device that is measured; the simulator takes several.  [default: the host's name]",
+)
+@setting("--collector", type=click.Choice(COLLECTORS), required=True, help="Where samples come from.")
+@setting(
+    "--spool",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_spool,
+    show_default="~/.local/state/spacelink/spool",
+    help="Directory that keeps samples until the server has them; one for each agent.",
+)
+@setting(
+    "--file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="replay: CSV file, .gz or not.",
+)
+@setting("--speed", type=_Speed(), metavar="N|max", help="replay: times faster than recorded.  [default: 1]")
+@setting(
+    "--column",
+    multiple=True,
+    metavar="METRIC=COLUMN[*FACTOR]",
+    help="replay: where a metric, the time or the status is in the file; /DIVISOR goes, too.",
+)
+@setting(
+    "--interval",
+    type=click.FloatRange(min=_MIN_INTERVAL),
+    metavar="SECONDS",
+    help="simulator, host: between two samples.  [default: 1; host: 10]",
+)
+@setting("--seed", type=int, help="simulator: the same seed gives the same samples.  [default: 0]")
+@setting("--target", multiple=True, metavar="HOST:PORT", help="host: where to connect to.")
+@setting("--interface", metavar="NAME", help="host: whose traffic.  [default: the default route's]")
+@setting(
+    "--batch-samples",
+    type=click.IntRange(1, _MAX_BATCH_SAMPLES),
+    default=60,
+    show_default=True,
+    help="Send a batch when a device has so many samples.",
+)
+@setting(
+    "--batch-age",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Or when the first of them is so old.",
+)
+@setting(
+    "--window",
+    type=click.IntRange(min=1),
+    default=DEFAULT_WINDOW,
+    show_default=True,
+    help="Batches under way without an ack.",
+)
+@setting(
+    "--spool-bytes",
+    type=click.IntRange(min=_MIN_SPOOL_BYTES),
+    default=256 * 1024 * 1024,
+    show_default=True,
+    help="The most the spool takes on disk.",
+)
+@setting(
+    "--spool-full",
+    type=click.Choice([policy.value for policy in FullPolicy]),
+    help="What happens then.  [default: drop-oldest; replay: block]",
+)
+@setting(
+    "--compression",
+    type=click.Choice(["none", "gzip"]),
+    default="none",
+    show_default=True,
+    help="gzip for thin links.",
+)
+def agent(**settings: Any) -> None:
+    """Run the agent of a terminal.
+
+    Samples go to the spool on disk first, and from there to the server. What
+    the server has not committed survives kill -9, a full disk and any outage.
+    SIGTERM delivers what it can within five seconds and leaves the rest there.
+
+    The replay ends when the whole file is committed. Run again, it goes on
+    where it was; times are the file's. A cell is read as float64, scaled as
+    float64 and rounded to float32. Files of FjordLink's dish recordings are
+    recognised; otherwise columns named like metrics are taken for them.
+
+    \b
+    Examples:
+      spacelink agent --collector simulator --device-id dish-1 --device-id dish-2
+      spacelink agent --collector host --target example.org:443
+      spacelink agent --collector replay --file recording.csv.gz --speed max
+      spacelink agent --collector replay --file log.csv --column time=when \\
+          --column latency_ms=rtt_s*1000 --column packet_loss_percent=lost
+    """
+    chosen = AgentSettings(**settings)
+    try:
+        collector = chosen.make_collector()
+    except (SettingsError, CollectorError) as error:
+        raise click.UsageError(str(error)) from None
+    console = Console(stderr=True)
+    _log_to(console)
+    try:
+        asyncio.run(run_agent(chosen, collector, console))
+    except (SpoolError, CollectorError, SpaceLinkError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _log_to(console: Console) -> None:
+    # On a terminal the lines must go around the progress bar.
+    if console.is_terminal:
+        logging.basicConfig(
+            level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=console, show_path=False)]
+        )
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

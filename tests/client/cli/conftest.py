@@ -1,0 +1,91 @@
+"""The spacelink command as the tests run it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pytest
+from click.testing import CliRunner, Result
+
+from spacelink.cli import main
+from tests.conftest import ServerProcess
+
+SPACELINK = [sys.executable, "-m", "spacelink"]
+# Ends a test whose condition never comes true.
+DEADLINE_SECONDS = 60.0
+
+
+class Run(Protocol):
+    """Type of the fixture run."""
+
+    def __call__(self, *args: str) -> Result: ...
+
+
+@pytest.fixture
+def run(server: ServerProcess) -> Run:
+    """Run a command in a pipe, against the module's server."""
+
+    def run(*args: str) -> Result:
+        result = CliRunner().invoke(main, args, env={"SPACELINK_SERVER": server.address})
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+@dataclass
+class Terminal:
+    """A command that believes to be on a terminal."""
+
+    process: subprocess.Popen[bytes]
+    file: int
+    text: str = field(default="")
+
+    def read_until(self, *parts: str) -> None:
+        """Wait until all parts are on the screen."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not all(part in self.text for part in parts):
+            assert time.monotonic() < deadline, f"{parts} not in {self.text}"
+            assert self._read(), f"ended before {parts}: {self.text}"
+
+    def wait(self) -> int:
+        """Read to the end and give the exit status."""
+        while self._read():
+            pass
+        return self.process.wait(DEADLINE_SECONDS)
+
+    def _read(self) -> bool:
+        assert select.select([self.file], [], [], DEADLINE_SECONDS)[0], self.text
+        try:
+            data = os.read(self.file, 65536)
+        except OSError:  # Linux says so when the other side is closed
+            return False
+        self.text += data.decode(errors="replace")
+        return bool(data)
+
+
+@contextmanager
+def terminal(*args: str, columns: int = 140, lines: int = 40) -> Iterator[Terminal]:
+    """Run a command on a terminal of its own; it is killed at the end."""
+    ours, theirs = pty.openpty()
+    size = {"COLUMNS": str(columns), "LINES": str(lines), "TERM": "xterm"}
+    process = subprocess.Popen(
+        [*SPACELINK, *args], stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, **size}
+    )
+    os.close(theirs)
+    try:
+        yield Terminal(process, ours)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)

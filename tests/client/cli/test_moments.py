@@ -1,0 +1,47 @@
+"""Moments and durations on the command line."""
+
+from __future__ import annotations
+
+import time
+
+import click
+import pytest
+
+from spacelink.cli._moments import DurationParam, MomentParam
+
+NANOS = 1_000_000_000
+
+
+def moment(text: str) -> int:
+    return MomentParam().convert(text, None, None)
+
+
+def test_rfc3339_keeps_its_nanoseconds() -> None:
+    assert moment("2026-01-31T12:00:00.123456789Z") == 1_769_860_800_123_456_789
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("now", 0), ("-90s", 90), ("-15m", 900), ("-1h", 3_600), ("-7d", 604_800), ("-2w", 1_209_600)],
+)
+def test_relative_moments_are_before_now(text: str, seconds: int) -> None:
+    before = time.time_ns()
+    found = moment(text)
+    assert before <= found + seconds * NANOS <= time.time_ns()
+
+
+@pytest.mark.parametrize("text", ["yesterday", "-1", "-h", "1h", "--1h", "-1y", "2026-01-31", "", "-1.5h"])
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="some time ago such as -1h"):
+        moment(text)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("20s", 20), ("5m", 300), ("1h", 3_600), ("0s", 0)])
+def test_durations(text: str, seconds: int) -> None:
+    assert DurationParam().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["20", "-20s", "s", "1.5s", "20 s"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="a number with a unit"):
+        DurationParam().convert(text, None, None)

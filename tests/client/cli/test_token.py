@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from spacelink._pymacaroons import mint
+from spacelink.cli import main
+from spacelink.token import Token, TokenIdentifier
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+KEY = b"a root key of thirty-two bytes.."
+TOKEN_ID = "0123456789abcdef0123456789abcdef"
+
+
+def minted(*caveats: bytes) -> Token:
+    identifier = TokenIdentifier("acme", 3, TOKEN_ID)
+    return Token.decode(mint(KEY, identifier.encode(), (b"tenant = acme", *caveats)))
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "acme.token"
+    path.write_text(f"{minted()}\n")
+    return path
+
+
+def run(*arguments: str, token: str | None = None, stdin: str | None = None) -> Result:
+    # None takes a variable of the caller away.
+    environment = {"SPACELINK_TOKEN": token, "SPACELINK_TOKEN_FILE": None}
+    return CliRunner().invoke(main, ["token", *arguments], input=stdin, env=environment)
+
+
+def test_attenuate_prints_a_narrower_token(token_file: Path) -> None:
+    result = run(
+        "attenuate",
+        *("--token-file", str(token_file)),
+        *("--scope", "telemetry:write", "--scope", "telemetry:read"),
+        *("--device", "site-7/*", "--network", "net_x", "--ip", "192.0.2.7"),
+        *("--expires", "2027-01-01T12:00:00Z", "--not-before", "2026-01-01T00:00:00Z"),
+        *("--rate-limit", "100/minute", "--quota", "10000/day", "--label", "site-7", "--tenant", "acme"),
+    )
+    assert result.exit_code == 0, result.output
+    child = Token.parse(result.stdout.removesuffix("\n"))
+    assert child.macaroon.verify(KEY)[:2] == minted().macaroon.verify(KEY)
+    assert set(child.macaroon.caveats[1:]) == {
+        b"scope = telemetry:write telemetry:read",
+        b"device = site-7/*",
+        b"network = net_x",
+        b"ip = 192.0.2.7/32",
+        b"expires = 2027-01-01T12:00:00Z",
+        b"not_before = 2026-01-01T00:00:00Z",
+        b"rate_limit = 100/minute",
+        b"quota = 10000/day",
+        b"label = site-7",
+        b"tenant = acme",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("30m", timedelta(minutes=30)),
+        ("12h", timedelta(hours=12)),
+        ("7d", timedelta(days=7)),
+        ("2w", timedelta(days=14)),
+    ],
+)
+def test_expires_may_be_a_duration(token_file: Path, text: str, duration: timedelta) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    result = run("attenuate", "--token-file", str(token_file), "--expires", text)
+    expires = Token.parse(result.stdout.strip()).inspect().expires
+    assert expires is not None
+    assert before <= expires - duration <= datetime.now(UTC)
+
+
+def test_the_token_may_come_from_the_environment_or_standard_input() -> None:
+    narrow = ("attenuate", "--label", "a")
+    by_variable = run(*narrow, token=str(minted()))
+    by_stdin = run(*narrow, "--token-file", "-", stdin=f"{minted()}\n")
+    assert by_variable.stdout == by_stdin.stdout == f"{minted().attenuate(label='a')}\n"
+
+
+def test_the_file_goes_before_the_environment(token_file: Path) -> None:
+    result = run("inspect", "--token-file", str(token_file), token=str(minted(b"label = other")))
+    assert json.loads(result.stdout)["labels"] == []
+
+
+def test_attenuate_names_what_is_wrong(token_file: Path) -> None:
+    result = run("attenuate", "--token-file", str(token_file), "--quota", "10/week")
+    assert result.exit_code == 2
+    assert "quota: expected amount/unit, such as 100/minute" in result.stderr
+    assert result.stdout == ""
+
+
+def test_attenuate_without_a_caveat_is_refused(token_file: Path) -> None:
+    result = run("attenuate", "--token-file", str(token_file))
+    assert result.exit_code == 2
+    assert "at least one of tenant, scope" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("inspect",), ("attenuate", "--label", "a")])
+def test_without_a_token(command: tuple[str, ...]) -> None:
+    result = run(*command)
+    assert result.exit_code == 2
+    assert "give --token-file FILE, or set SPACELINK_TOKEN" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["slk_AAAA", f"{minted()}=", f"{minted()} {minted()}", "slk_é"])
+def test_what_is_not_a_token_is_refused_and_not_repeated(text: str) -> None:
+    result = run("inspect", "--token-file", "-", stdin=text)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: token: ")
+    assert text[4:] not in result.stderr
+
+
+def test_inspect_as_json() -> None:
+    token = minted().attenuate(expires="2027-01-01T12:00:00Z", label="site-7")
+    result = run("inspect", token=str(token))
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {
+        "tenant": "acme",
+        "token_id": TOKEN_ID,
+        "key_version": 3,
+        "expires": "2027-01-01T12:00:00Z",
+        "labels": ["site-7"],
+        "caveats": [
+            {"key": "tenant", "value": "acme"},
+            {"key": "expires", "value": "2027-01-01T12:00:00Z"},
+            {"key": "label", "value": "site-7"},
+        ],
+    }
+    assert token.macaroon.signature.hex() not in result.stdout
+
+
+def test_inspect_as_table() -> None:
+    result = run(
+        "inspect", "--output", "table", token=str(minted(b"device = site-7/* [bold]x[/bold]", b"label = a"))
+    )
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[:4] == ["tenant acme", f"token_id {TOKEN_ID}", "key_version 3", "expires never"]
+    assert "caveat label = a" in lines
+    assert "invalid caveat device = site-7/* [bold]x[/bold]" in lines
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_inspect_shows_no_control_characters(output: str) -> None:
+    result = run("inspect", "--output", output, token=str(minted(b"\x1b]0;x\x07label = \xc2\x9b2J")))
+    assert result.exit_code == 0
+    assert result.stdout.isascii()
+    assert all(character.isprintable() or character == "\n" for character in result.stdout)
+    assert "x1b]0;x" in result.stdout
+    assert "not ASCII" in result.stdout

@@ -1,0 +1,54 @@
+"""The public surface of the SDK."""
+
+from __future__ import annotations
+
+import inspect
+
+import spacelink
+from spacelink import AsyncSpaceLinkClient, SpaceLinkClient, errors
+
+
+def test_public_names_are_these() -> None:
+    assert sorted(spacelink.__all__) == [
+        "AsyncSpaceLinkClient",
+        "METRICS",
+        "MetricSummary",
+        "SpaceLinkClient",
+        "SpaceLinkError",
+        "TelemetryColumns",
+        "TelemetrySummary",
+        "TelemetryUpdate",
+    ]
+    for name in spacelink.__all__:
+        assert getattr(spacelink, name) is not None
+
+
+def test_both_clients_have_the_same_calls_with_the_same_arguments() -> None:
+    def calls(client: type) -> dict[str, list[str]]:
+        return {
+            name: list(inspect.signature(call).parameters)
+            for name, call in inspect.getmembers(client, inspect.isfunction)
+            if not name.startswith("_")
+        }
+
+    assert calls(SpaceLinkClient) == calls(AsyncSpaceLinkClient)
+    assert "ingest" in calls(SpaceLinkClient)
+
+
+def test_every_error_is_in_the_tree_drawn_in_the_docstring() -> None:
+    classes = {
+        name: cls
+        for name, cls in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(cls, errors.SpaceLinkError)
+    }
+    assert errors.__doc__ is not None
+    tree = errors.__doc__.splitlines()
+    depths = {
+        line.split()[0]: len(line) - len(line.lstrip())
+        for line in tree
+        if line.strip().partition(" ")[0] in classes
+    }
+    assert set(depths) == set(classes)
+    for name, cls in classes.items():
+        parents = [base.__name__ for base in cls.__mro__[1:] if base.__name__ in classes]
+        assert depths[name] == depths["SpaceLinkError"] + 2 * len(parents)

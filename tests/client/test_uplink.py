@@ -1,0 +1,594 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from itertools import repeat
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from spacelink import SpaceLinkClient
+from spacelink._channel import open_channel
+from spacelink.columns import TelemetryColumns
+from spacelink.errors import AbortedError, InternalError, PermissionDeniedError, UnavailableError
+from spacelink.uplink import Batch, Dropped, Uplink
+from spacelink.v1.telemetry_pb2 import (
+    IngestAck,
+    IngestDrain,
+    IngestReady,
+    IngestRequest,
+    IngestResponse,
+    RejectedBatch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from google.protobuf.message import Message
+
+    from tests.conftest import ServerProcess, StartServer
+
+    Play = Callable[["Stage"], Awaitable[None]]
+
+START = 1_760_000_000_000_000_000
+
+
+def samples(number: int, device_id: str = "dish") -> TelemetryColumns:
+    return TelemetryColumns.from_arrays(device_id, [START + number * 10**9], latency_ms=[number])
+
+
+class MemorySource:
+    """Batches that are numbers, kept in memory.
+
+    Attributes:
+        items: what is to be sent.
+        acked_through: the server's cursor.
+        most_in_flight: the most messages without an ack whenever one was given out.
+    """
+
+    def __init__(self, count: int, *, device_id: str = "dish", stream_id: str = "stream") -> None:
+        self.stream_id = stream_id
+        self.items: list[Batch | Dropped] = [
+            Batch(number, samples(number, device_id).encode()) for number in range(1, count + 1)
+        ]
+        self.acked_through = 0
+        self.rejected: list[RejectedBatch] = []
+        self.resumed: list[int] = []
+        self.ended = asyncio.Event()
+        self.ended.set()
+        self.most_in_flight = 0
+        self.renamed = ""
+
+    async def resume(self, ready: IngestReady) -> bool:
+        self.resumed.append(ready.committed_sequence)
+        self.acked_through = ready.committed_sequence
+        if self.renamed:
+            self.stream_id, self.renamed = self.renamed, ""
+            return False
+        return True
+
+    def next_after(self, sequence: int) -> Batch | Dropped | None:
+        for item in self.items:
+            if item[0] == sequence + 1:
+                self.most_in_flight = max(self.most_in_flight, sequence + 1 - self.acked_through)
+                return item
+        return None
+
+    async def wait_after(self, sequence: int) -> bool:
+        await self.ended.wait()
+        return False
+
+    def acked(self, committed_sequence: int, rejected: Sequence[RejectedBatch]) -> None:
+        self.acked_through = committed_sequence
+        self.rejected += rejected
+
+
+class Stage:
+    """What a scripted server does in one Ingest call, and what it saw."""
+
+    def __init__(self, requests: AsyncIterator[IngestRequest], context: Any) -> None:
+        self._requests = requests
+        self._context = context
+
+    async def read(self) -> IngestRequest | None:
+        return await anext(self._requests, None)
+
+    async def start(self, committed: int = 0, window: int = 64) -> str:
+        request = await self.read()
+        assert request is not None
+        assert request.WhichOneof("message") == "start"
+        ready = IngestReady(
+            committed_sequence=committed,
+            max_unacked_batches=window,
+            max_batch_samples=1000,
+            max_batch_bytes=1 << 20,
+        )
+        await self.write(IngestResponse(ready=ready))
+        return request.start.stream_id
+
+    async def write(self, response: IngestResponse) -> None:
+        await self._context.write(response)
+
+    async def ack(self, sequence: int) -> None:
+        await self.write(IngestResponse(ack=IngestAck(committed_sequence=sequence)))
+
+    async def batches(self, count: int) -> list[int]:
+        """Read batches; give their sequences."""
+        sequences = []
+        for _ in range(count):
+            request = await self.read()
+            assert request is not None
+            assert TelemetryColumns.decode(request.batch.SerializeToString()).metrics["latency_ms"][
+                0
+            ] == np.float32(request.batch.sequence)
+            sequences.append(request.batch.sequence)
+        return sequences
+
+    async def rest(self) -> list[int]:
+        """Read until the client closes its side, and ack each batch."""
+        sequences = []
+        while (request := await self.read()) is not None:
+            sequences.append(request.batch.sequence)
+            await self.ack(request.batch.sequence)
+        return sequences
+
+    async def fail(self, code: grpc.StatusCode, reason: str, *details: Message) -> None:
+        status = Status(message="told so")
+        for detail in (ErrorInfo(reason=reason, domain="spacelink"), *details):
+            status.details.add().Pack(detail)
+        trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+        await self._context.abort(code, "told so", trailers)
+
+
+class ScriptedServer:
+    """A real gRPC server whose Ingest calls play one scene after the other."""
+
+    def __init__(self) -> None:
+        self.scenes: list[Play] = []
+        self.failures: list[AssertionError] = []
+        self.address = ""
+        self._server = grpc.aio.server()
+
+    async def start(self) -> None:
+        handler = grpc.stream_stream_rpc_method_handler(
+            self._ingest, IngestRequest.FromString, IngestResponse.SerializeToString
+        )
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("spacelink.v1.TelemetryService", {"Ingest": handler}),)
+        )
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.stop(None)
+        assert self.failures == []
+        assert self.scenes == [], "not all scenes were played"
+
+    async def _ingest(self, requests: AsyncIterator[IngestRequest], context: Any) -> None:
+        try:
+            assert self.scenes, "a call too many"
+            await self.scenes.pop(0)(Stage(requests, context))
+        except AssertionError as failure:
+            self.failures.append(failure)
+            # Ends the uplink; the test fails when the server stops.
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"the scene failed: {failure}")
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[ScriptedServer]:
+    server = ScriptedServer()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def channel(scripted: ScriptedServer) -> AsyncIterator[grpc.aio.Channel]:
+    async with open_channel(scripted.address) as channel:
+        yield channel
+
+
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spacelink.uplink.backoff_delays", lambda: repeat(0.0))
+
+
+@pytest.fixture
+def endless_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a test hang that waits for the uplink's own delays."""
+    monkeypatch.setattr("spacelink.uplink.backoff_delays", lambda: repeat(1e6))
+
+
+async def test_delivers_everything_in_order_and_ends(
+    scripted: ScriptedServer, channel: grpc.aio.Channel
+) -> None:
+    seen: list[Any] = []
+
+    async def scene(stage: Stage) -> None:
+        seen.append(await stage.start())
+        seen.append(await stage.rest())
+
+    scripted.scenes = [scene]
+    source = MemorySource(20)
+    await Uplink(channel, source).run()
+    assert seen == ["stream", list(range(1, 21))]
+    assert source.acked_through == 20
+
+
+@pytest.mark.parametrize(("own", "servers"), [(3, 64), (64, 3)])
+async def test_window_is_the_smaller_one(
+    scripted: ScriptedServer, channel: grpc.aio.Channel, own: int, servers: int
+) -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.start(window=servers)
+        assert await stage.batches(3) == [1, 2, 3]
+        await stage.ack(2)
+        assert await stage.batches(2) == [4, 5]
+        await stage.ack(5)
+        await stage.rest()
+
+    scripted.scenes = [scene]
+    source = MemorySource(20)
+    await Uplink(channel, source, window=own).run()
+    assert source.most_in_flight == 3
+
+
+@pytest.mark.usefixtures("no_backoff")
+async def test_broken_stream_goes_on_after_the_servers_cursor(
+    scripted: ScriptedServer, channel: grpc.aio.Channel
+) -> None:
+    seen: list[list[int]] = []
+
+    async def breaks(stage: Stage) -> None:
+        await stage.start()
+        seen.append(await stage.batches(5))
+        await stage.ack(2)
+        await stage.fail(grpc.StatusCode.UNAVAILABLE, "")
+
+    async def goes_on(stage: Stage) -> None:
+        await stage.start(committed=4)
+        seen.append(await stage.rest())
+
+    scripted.scenes = [breaks, goes_on]
+    source = MemorySource(8)
+    await Uplink(channel, source).run()
+    assert seen == [[1, 2, 3, 4, 5], [5, 6, 7, 8]]
+    assert source.resumed == [0, 4]
+
+
+@pytest.mark.usefixtures("endless_backoff")
+async def test_delay_of_the_server_wins(scripted: ScriptedServer, channel: grpc.aio.Channel) -> None:
+    async def refuses(stage: Stage) -> None:
+        delay = Duration()
+        delay.FromMilliseconds(1)
+        await stage.fail(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", RetryInfo(retry_delay=delay))
+
+    async def takes(stage: Stage) -> None:
+        await stage.start()
+        await stage.rest()
+
+    scripted.scenes = [refuses, takes]
+    source = MemorySource(3)
+    await Uplink(channel, source).run()
+    assert source.acked_through == 3
+
+
+@pytest.mark.usefixtures("no_backoff")
+async def test_drain_stops_sending_and_reopens(scripted: ScriptedServer, channel: grpc.aio.Channel) -> None:
+    seen: list[list[int]] = []
+
+    async def drains(stage: Stage) -> None:
+        await stage.start(window=4)
+        received = await stage.batches(4)
+        await stage.write(IngestResponse(drain=IngestDrain()))
+        # The client closes its side while the window is full, and reads on.
+        assert await stage.read() is None
+        seen.append(received)
+        await stage.ack(4)
+
+    async def goes_on(stage: Stage) -> None:
+        await stage.start(committed=4)
+        seen.append(await stage.rest())
+
+    scripted.scenes = [drains, goes_on]
+    source = MemorySource(7)
+    await Uplink(channel, source).run()
+    assert seen == [[1, 2, 3, 4], [5, 6, 7]]
+
+
+@pytest.mark.usefixtures("no_backoff")
+async def test_drain_while_there_is_nothing_to_send(
+    scripted: ScriptedServer, channel: grpc.aio.Channel
+) -> None:
+    source = MemorySource(2)
+    source.ended.clear()
+
+    async def drains(stage: Stage) -> None:
+        await stage.start()
+        await stage.batches(2)
+        await stage.ack(2)
+        await stage.write(IngestResponse(drain=IngestDrain()))
+        assert await stage.read() is None
+
+    async def ends(stage: Stage) -> None:
+        await stage.start(committed=2)
+        source.ended.set()
+        assert await stage.rest() == []
+
+    scripted.scenes = [drains, ends]
+    await Uplink(channel, source).run()
+    assert source.acked_through == 2
+
+
+@pytest.mark.usefixtures("no_backoff")
+async def test_sequence_gap_is_settled_by_opening_anew(
+    scripted: ScriptedServer, channel: grpc.aio.Channel
+) -> None:
+    async def gap(stage: Stage) -> None:
+        await stage.start()
+        await stage.fail(grpc.StatusCode.FAILED_PRECONDITION, "SEQUENCE_GAP")
+
+    async def takes(stage: Stage) -> None:
+        await stage.start()
+        await stage.rest()
+
+    scripted.scenes = [gap, takes]
+    source = MemorySource(3)
+    await Uplink(channel, source).run()
+    assert source.acked_through == 3
+
+
+@pytest.mark.usefixtures("no_backoff")
+async def test_stream_that_ends_early_is_opened_anew(
+    scripted: ScriptedServer, channel: grpc.aio.Channel
+) -> None:
+    async def ends_at_once(stage: Stage) -> None:
+        pass
+
+    async def ends_after_one(stage: Stage) -> None:
+        await stage.start()
+        await stage.batches(1)
+        await stage.ack(1)
+
+    async def takes(stage: Stage) -> None:
+        await stage.start(committed=1)
+        await stage.rest()
+
+    scripted.scenes = [ends_at_once, ends_after_one, takes]
+    source = MemorySource(3)
+    await Uplink(channel, source).run()
+    assert source.resumed == [0, 1]
+
+
+async def test_dropped_batches_are_told(scripted: ScriptedServer, channel: grpc.aio.Channel) -> None:
+    seen: list[Any] = []
+
+    async def scene(stage: Stage) -> None:
+        await stage.start()
+        seen.append(await stage.batches(1))
+        request = await stage.read()
+        assert request is not None
+        seen.append((request.dropped.first_sequence, request.dropped.last_sequence))
+        seen.append(request.dropped.sample_count)
+        await stage.ack(5)
+        seen.append(await stage.rest())
+
+    scripted.scenes = [scene]
+    source = MemorySource(7)
+    source.items[1:5] = [Dropped(2, 5, 240)]
+    await Uplink(channel, source).run()
+    assert seen == [[1], (2, 5), 240, [6, 7]]
+
+
+async def test_source_may_take_another_name(scripted: ScriptedServer, channel: grpc.aio.Channel) -> None:
+    names: list[str] = []
+
+    async def scene(stage: Stage) -> None:
+        names.append(await stage.start())
+        await stage.rest()
+
+    scripted.scenes = [scene, scene]
+    source = MemorySource(3)
+    source.renamed = "other"
+    await Uplink(channel, source).run()
+    assert names == ["stream", "other"]
+    assert source.acked_through == 3
+
+
+async def test_refusal_is_raised(scripted: ScriptedServer, channel: grpc.aio.Channel) -> None:
+    async def refuses(stage: Stage) -> None:
+        await stage.fail(grpc.StatusCode.PERMISSION_DENIED, "DEVICE_NOT_ALLOWED")
+
+    scripted.scenes = [refuses]
+    with pytest.raises(PermissionDeniedError, match="told so") as raised:
+        await Uplink(channel, MemorySource(1)).run()
+    assert raised.value.reason == "DEVICE_NOT_ALLOWED"
+
+
+async def test_ack_of_what_was_not_sent_is_an_error(
+    scripted: ScriptedServer, channel: grpc.aio.Channel
+) -> None:
+    async def lies(stage: Stage) -> None:
+        await stage.start()
+        await stage.batches(1)
+        await stage.ack(9)
+        await stage.rest()
+
+    scripted.scenes = [lies]
+    with pytest.raises(InternalError, match="acked 9, the last sent is 1"):
+        await Uplink(channel, MemorySource(1)).run()
+
+
+async def test_failure_of_the_source_ends_the_call(
+    scripted: ScriptedServer, channel: grpc.aio.Channel
+) -> None:
+    left = asyncio.Event()
+
+    class FailingSource(MemorySource):
+        def next_after(self, sequence: int) -> Batch | Dropped | None:
+            if sequence == 2:
+                raise OSError("the disk is gone")
+            return super().next_after(sequence)
+
+    async def scene(stage: Stage) -> None:
+        try:
+            await stage.start()
+            await stage.rest()
+        finally:
+            left.set()
+
+    scripted.scenes = [scene]
+    with pytest.raises(OSError, match="the disk is gone"):
+        await Uplink(channel, FailingSource(5)).run()
+    await asyncio.wait_for(left.wait(), 10)
+
+
+async def test_patience_ends(unused_address: str) -> None:
+    async with open_channel(unused_address) as channel:
+        with pytest.raises(UnavailableError):
+            await Uplink(channel, MemorySource(1), patience=0.0).run()
+
+
+async def test_close_delivers_what_is_left(
+    scripted: ScriptedServer, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spacelink.uplink.backoff_delays", lambda: repeat(1e6))
+    waiting = asyncio.Event()
+    source = MemorySource(3)
+    source.ended.clear()
+
+    async def breaks(stage: Stage) -> None:
+        await stage.start()
+        await stage.fail(grpc.StatusCode.UNAVAILABLE, "")
+
+    async def takes(stage: Stage) -> None:
+        await stage.start()
+        await stage.rest()
+
+    class Waits(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            waiting.set()
+
+    handler = Waits(logging.WARNING)
+    logging.getLogger("spacelink.uplink").addHandler(handler)
+    scripted.scenes = [breaks, takes]
+    uplink = Uplink(channel, source)
+    running = asyncio.ensure_future(uplink.run())
+    await waiting.wait()
+    logging.getLogger("spacelink.uplink").removeHandler(handler)
+    # It is in the middle of a delay of days, which close ends.
+    source.ended.set()
+    assert await uplink.close(30) is True
+    await running
+    assert source.acked_through == 3
+
+
+async def test_close_gives_up_in_time(unused_address: str) -> None:
+    async with open_channel(unused_address) as channel:
+        uplink = Uplink(channel, MemorySource(1))
+        running = asyncio.ensure_future(uplink.run())
+        await asyncio.sleep(0)
+        assert await uplink.close(0.1) is False
+        await running
+
+
+async def test_cancelled_run_ends_the_call(scripted: ScriptedServer, channel: grpc.aio.Channel) -> None:
+    open_call, left = asyncio.Event(), asyncio.Event()
+    source = MemorySource(0)
+    source.ended.clear()
+
+    async def scene(stage: Stage) -> None:
+        try:
+            await stage.start()
+            open_call.set()
+            await stage.rest()
+        finally:
+            left.set()
+
+    scripted.scenes = [scene]
+    running = asyncio.ensure_future(Uplink(channel, source).run())
+    await open_call.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.wait_for(left.wait(), 10)
+
+
+@pytest.fixture
+async def unused_address() -> AsyncIterator[str]:
+    """Give an address that is taken, but not listened to."""
+    async with asyncio.timeout(30):
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, start_serving=False)
+        host, port = server.sockets[0].getsockname()
+    yield f"{host}:{port}"
+    server.close()
+    await server.wait_closed()
+
+
+def _stored(address: str, device_id: str) -> list[float]:
+    with SpaceLinkClient(address) as client:
+        columns: TelemetryColumns = client.query_telemetry(device_id, as_columns=True)[device_id]
+    return [float(value) for value in columns.metrics["latency_ms"]]
+
+
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+async def test_server_stores_what_is_delivered(
+    server: ServerProcess, device_id: str, compression: grpc.Compression | None
+) -> None:
+    async with open_channel(server.address) as channel:
+        source = MemorySource(200, device_id=device_id, stream_id=device_id)
+        await Uplink(channel, source, compression=compression).run()
+    assert _stored(server.address, device_id) == list(range(1, 201))
+
+
+async def test_server_rejects_poison_and_takes_the_rest(server: ServerProcess, device_id: str) -> None:
+    async with open_channel(server.address) as channel:
+        source = MemorySource(5, device_id=device_id, stream_id=device_id)
+        poison = TelemetryColumns.from_arrays(device_id, [START], packet_loss_percent=[101])
+        source.items[2] = Batch(3, poison.encode())
+        await Uplink(channel, source).run()
+    assert [(batch.sequence, batch.reason) for batch in source.rejected] == [(3, "VALUE_OUT_OF_RANGE")]
+    assert _stored(server.address, device_id) == [1, 2, 4, 5]
+
+
+async def test_newer_stream_fences_the_older(server: ServerProcess, device_id: str) -> None:
+    async with open_channel(server.address) as first_channel, open_channel(server.address) as second_channel:
+        first, second = (MemorySource(count, device_id=device_id, stream_id=device_id) for count in (2, 3))
+        first.ended.clear()
+        older = asyncio.ensure_future(Uplink(first_channel, first).run())
+        async with asyncio.timeout(30):
+            while first.acked_through < 2:
+                await asyncio.sleep(0.01)
+        await Uplink(second_channel, second).run()
+        with pytest.raises(AbortedError) as raised:
+            await older
+    assert raised.value.reason == "STREAM_FENCED"
+    assert second.resumed == [2]
+    assert _stored(server.address, device_id) == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("no_backoff")
+async def test_killed_server_gets_each_batch_once(
+    servers: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spacelink.uplink.backoff_delays", lambda: repeat(0.1))
+    running = servers(tmp_path / "server")
+    async with open_channel(running.address) as channel:
+        source = MemorySource(3000)
+        delivering = asyncio.ensure_future(Uplink(channel, source, window=8).run())
+        async with asyncio.timeout(60):
+            while source.acked_through < 100:
+                await asyncio.sleep(0.001)
+        running.kill()
+        assert not delivering.done()
+        await asyncio.to_thread(servers, tmp_path / "server", listen=running.address)
+        await asyncio.wait_for(delivering, 60)
+    assert len(source.resumed) >= 2
+    assert _stored(running.address, "dish") == list(range(1, 3001))

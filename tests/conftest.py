@@ -1,0 +1,111 @@
+"""Real server processes for the tests."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ANY_PORT = "127.0.0.1:0"
+# Long enough for a machine that does much else; a server that hangs fails the test.
+EXIT_SECONDS = 30.0
+
+_READY = re.compile(r"ready data=(\S+) admin=(\S+)\n")
+
+
+@dataclass(frozen=True)
+class ServerProcess:
+    """A running `spacelink server`."""
+
+    process: subprocess.Popen[str]
+    data_dir: Path
+    address: str
+    admin_address: str
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def kill(self) -> None:
+        """End it without warning, as kill -9 does."""
+        self.process.kill()
+        self._wait()
+
+    def terminate(self) -> int:
+        """Let it drain, and give its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self._wait()
+
+    def _wait(self) -> int:
+        status = self.process.wait(EXIT_SECONDS)
+        if self.process.stdout:
+            self.process.stdout.close()
+        return status
+
+
+def start_server(data_dir: Path, *flags: str, listen: str = ANY_PORT) -> ServerProcess:
+    """Start `spacelink server` and wait until it accepts calls."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    log_file = data_dir / "server.log"
+    command = [sys.executable, "-m", "spacelink", "server", "--data-dir", str(data_dir)]
+    with log_file.open("a") as log:
+        process = subprocess.Popen(
+            [*command, "--listen", listen, "--admin-listen", ANY_PORT, *flags],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    match = _READY.fullmatch(line)
+    if match is None:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        pytest.fail(f"the server did not start: {line}{log_file.read_text()}")
+    return ServerProcess(process, data_dir, match[1], match[2], log_file)
+
+
+class StartServer(Protocol):
+    """Type of the fixture servers."""
+
+    def __call__(self, data_dir: Path, *flags: str, listen: str = ANY_PORT) -> ServerProcess: ...
+
+
+@pytest.fixture
+def servers() -> Iterator[StartServer]:
+    """Give start_server; what it started is killed when the test ends."""
+    started: list[ServerProcess] = []
+
+    def start(data_dir: Path, *flags: str, listen: str = ANY_PORT) -> ServerProcess:
+        started.append(start_server(data_dir, *flags, listen=listen))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Give a server that a module's tests share; each takes devices of its own."""
+    server = start_server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def device_id() -> str:
+    """Give a device that no other test uses."""
+    return f"dish-{uuid.uuid4()}"

@@ -46,7 +46,8 @@ async def run_agent(settings: AgentSettings, collector: Collector, console: Cons
         async with open_channel(settings.server) as channel, _progress(collector, spool, console):
             compression = _COMPRESSION[settings.compression]
             uplink = Uplink(channel, spool.source, window=settings.window, compression=compression)
-            _logger.info("spooling to %s, sending to %s", settings.spool, settings.server)
+            pending = spool.pending_batches
+            _logger.info("spool %s (%d batches), server %s", settings.spool, pending, settings.server)
             agent = Agent(collector, spool, uplink)
             try:
                 await agent.run(stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from spacelink.errors import AbortedError, SpaceLinkError
@@ -78,10 +79,11 @@ class Agent:
 
     async def _collect(self) -> None:
         source = self._collector.source
-        async for samples, position in self._collector.collect(self._spool.position(source)):
-            await self._spool.append(samples, source, position)
-            # A collector that never waits must not keep acks waiting.
-            await asyncio.sleep(0)
+        async with aclosing(self._collector.collect(self._spool.position(source))) as chunks:
+            async for samples, position in chunks:
+                await self._spool.append(samples, source, position)
+                # A collector that never waits must not keep acks waiting.
+                await asyncio.sleep(0)
 
     async def _deliver(self) -> None:
         while True:

@@ -50,7 +50,7 @@ class ColumnsSource:
                 f"the server's cursor moved to {ready.committed_sequence}, which is not "
                 f"from {self._acked} to {self._cut}; samples may be missing"
             )
-        self.acked(ready.committed_sequence, ())
+        self.acked(ready.committed_sequence, ready.rejected)
         return True
 
     def next_after(self, sequence: int) -> Batch | None:

@@ -107,14 +107,17 @@ def decode(data: bytes) -> Macaroon:
 
 def _parse(data: bytes) -> Macaroon:
     location, at = _parse_location(data, 1)
-    identifier, at = _parse_section(data, at)
-    caveats: list[bytes] = []
-    while data[at] != _END:
-        if len(caveats) == MAX_CAVEATS:
+    sections: list[bytes] = []
+    while data[at] != _END or not sections:
+        if len(sections) > MAX_CAVEATS:
             raise InvalidTokenError(f"token: more than {MAX_CAVEATS} caveats")
-        caveat, at = _parse_section(data, at)
-        caveats.append(caveat)
-    return Macaroon(location, identifier, tuple(caveats), _parse_signature(data, at + 1))
+        section, at = _parse_field(data, at, _IDENTIFIER)
+        if not section or data[at] != _END:
+            raise _bad_section(section, data[at])
+        sections.append(section)
+        at += 1
+    signature = _parse_signature(data, at + 1)
+    return Macaroon(location, sections[0], tuple(sections[1:]), signature)
 
 
 def _parse_location(data: bytes, at: int) -> tuple[str, int]:
@@ -127,15 +130,12 @@ def _parse_location(data: bytes, at: int) -> tuple[str, int]:
         raise InvalidTokenError("token: the location is not UTF-8") from None
 
 
-def _parse_section(data: bytes, at: int) -> tuple[bytes, int]:
-    value, at = _parse_field(data, at, _IDENTIFIER)
-    if not value:
-        raise InvalidTokenError("token: an identifier or caveat is empty")
-    if data[at] == _VERIFICATION_ID:
-        raise InvalidTokenError("token: third-party caveats are not supported")
-    if data[at] != _END:
-        raise InvalidTokenError("token: a field follows where none may be")
-    return value, at + 1
+def _bad_section(section: bytes, next_kind: int) -> InvalidTokenError:
+    if not section:
+        return InvalidTokenError("token: an identifier or caveat is empty")
+    if next_kind == _VERIFICATION_ID:
+        return InvalidTokenError("token: third-party caveats are not supported")
+    return InvalidTokenError("token: a field follows where none may be")
 
 
 def _parse_signature(data: bytes, at: int) -> bytes:

@@ -90,6 +90,9 @@ class BatchSource(Protocol):
         Returns:
             False if the source took another stream_id, under which the stream
             must be opened instead.
+
+        Raises:
+            UnavailableError: not possible now; the stream is opened again later.
         """
 
     def next_after(self, sequence: int) -> Batch | Dropped | None:

@@ -104,7 +104,11 @@ async def _abort(context: Context, method: str, error: Exception) -> NoReturn:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     if not isinstance(error, RequestError):
-        logger.error("%s failed", method, exc_info=error)
+        if isinstance(error, grpc.aio.InternalError):
+            # A message could not be sent, as when the caller has gone.
+            logger.info("%s ended: %s", method, error)
+        else:
+            logger.error("%s failed", method, exc_info=error)
         error = RequestError(grpc.StatusCode.INTERNAL, "INTERNAL", "the server failed to serve the call")
     details = (("grpc-status-details-bin", error.status()),)
     await context.abort(error.code, error.message, details)

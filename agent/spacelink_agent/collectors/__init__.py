@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from spacelink.columns import TelemetryColumns
 
@@ -41,7 +41,7 @@ class Collector(Protocol):
     is_live: bool
     source: str
 
-    def collect(self, position: Any) -> AsyncIterator[Chunk]:
+    def collect(self, position: Any) -> AsyncGenerator[Chunk]:
         """Yield samples, after a position that an earlier run reached.
 
         Raises:

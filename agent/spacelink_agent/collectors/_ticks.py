@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 _NANOS = 1_000_000_000
 
 
-async def ticks(interval: float) -> AsyncIterator[int]:
+async def ticks(interval: float) -> AsyncGenerator[int]:
     """Yield at each multiple of the interval since 1970, and say which.
 
     A moment that passed while the caller was busy is skipped: nothing was

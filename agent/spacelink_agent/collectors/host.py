@@ -18,7 +18,7 @@ from spacelink_agent.collectors import Chunk, CollectorError
 from spacelink_agent.collectors._ticks import ticks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 # Enough for a median and a jitter, few enough not to be a burden on the target.
 _PROBES = 4
@@ -99,7 +99,7 @@ class HostProbe:
             known = ", ".join(_interfaces())
             raise CollectorError(f"interface {self._interface!r} is unknown; this machine has {known}")
 
-    async def collect(self, position: Any) -> AsyncIterator[Chunk]:
+    async def collect(self, position: Any) -> AsyncGenerator[Chunk]:
         """Yield a sample at the end of each interval, without end."""
         before = _Traffic.read(self._interface)
         async for tick in ticks(self._interval):

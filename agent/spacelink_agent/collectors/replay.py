@@ -11,7 +11,7 @@ from spacelink_agent.collectors._csv_file import open_csv
 from spacelink_agent.collectors.column_map import ColumnMap
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
     from pathlib import Path
 
     from spacelink_agent.collectors._csv_file import CsvFile, RowPosition
@@ -58,7 +58,7 @@ class Replay:
             self._map = ColumnMap(file.header, rules)
             self.source = f"replay:{device_id}:{file.fingerprint}"
 
-    async def collect(self, position: Any) -> AsyncIterator[Chunk]:
+    async def collect(self, position: Any) -> AsyncGenerator[Chunk]:
         """Yield the rows after a position, and end.
 
         Raises:

@@ -11,7 +11,7 @@ from spacelink_agent.collectors._ticks import ticks
 from spacelink_agent.collectors.leo import LeoLink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from spacelink.columns import TelemetryColumns
 
@@ -36,7 +36,7 @@ class Simulator:
         self._links = [_Blocks(LeoLink(seed, device_id), interval) for device_id in device_ids]
         self._interval = interval
 
-    async def collect(self, position: Any) -> AsyncIterator[Chunk]:
+    async def collect(self, position: Any) -> AsyncGenerator[Chunk]:
         """Yield samples without end."""
         async for time in ticks(self._interval):
             for link in self._links:

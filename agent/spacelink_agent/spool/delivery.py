@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from spacelink.errors import UnavailableError
 from spacelink.uplink import Batch, Dropped
 from spacelink_agent.spool.identity import StreamIdentity
 from spacelink_agent.spool.record import DamagedRecordError
@@ -54,7 +55,11 @@ class Delivery:
         return self._identity.stream_id
 
     async def resume(self, ready: IngestReady) -> bool:
-        """Go on after the server's cursor, or under a new name if that is not possible."""
+        """Go on after the server's cursor, or under a new name if that is not possible.
+
+        Raises:
+            UnavailableError: the new name cannot be written now.
+        """
         journal = self._journal
         committed = ready.committed_sequence + self._identity.base
         if committed >= journal.state.next_sequence:
@@ -67,7 +72,7 @@ class Delivery:
         if committed < journal.state.committed:
             lost = journal.state.committed - committed
             _logger.warning("the server lost %d batches; sending them again", lost)
-        self._advance(committed, {})
+        self.acked(ready.committed_sequence, ready.rejected)
         journal.handed = committed
         return True
 
@@ -99,10 +104,13 @@ class Delivery:
         self._advance(committed_sequence + base, {each.sequence + base: each for each in rejected})
 
     def _rename(self, base: int, cause: str) -> None:
+        try:
+            self._identity = StreamIdentity.create(self._directory, base)
+        except OSError as error:
+            raise UnavailableError(f"the spool's disk fails: {error.strerror or error}") from None
         # What was dropped under the old name is not part of the new stream.
         for each in self._journal.state.dropped:
             each.in_doubt = 0
-        self._identity = StreamIdentity.create(self._directory, base)
         _logger.error("%s; going on as the new stream %s", cause, self.stream_id)
 
     async def _sync(self) -> None:

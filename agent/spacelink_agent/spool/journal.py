@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 # Large enough that files are made and deleted seldom, small enough that space
 # comes back soon after acks.
 _FILE_BYTES = 4 * 1024 * 1024
-# Files are dropped and freed whole, so this is the share of a full spool that
-# goes at once.
-_SHARES = 8
+# Files are dropped and freed whole, so a small spool has at least so many, or
+# too much of it would go at once.
+_FEWEST_FILES = 8
+# All of them are kept open, and processes may have 1024 descriptors by default.
+_MOST_FILES = 256
 
 _logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class Journal:
         self.changed = asyncio.Event()
         self.freed = asyncio.Event()
         self._max_bytes = max_bytes
-        self._file_bytes = min(_FILE_BYTES, max_bytes // _SHARES)
+        self._file_bytes = max(min(_FILE_BYTES, max_bytes // _FEWEST_FILES), max_bytes // _MOST_FILES)
         # Samples that were lost without ever having a number.
         self._lost_samples = 0
         self._is_failing = False
@@ -79,7 +81,6 @@ class Journal:
             self._failed(error)
             return False
         self.state.apply(record)
-        self._works_again()
         self.changed.set()
         return True
 
@@ -119,10 +120,11 @@ class Journal:
 
     def _failed(self, error: OSError) -> None:
         if not self._is_failing:
-            _logger.error("the spool's disk fails, new samples are not kept: %s", error.strerror or error)
+            _logger.error("the spool's disk takes no more: %s", error.strerror or error)
         self._is_failing = True
 
-    def _works_again(self) -> None:
+    def works_again(self) -> None:
+        """Take note that the disk takes samples."""
         if self._is_failing:
-            _logger.warning("the spool's disk works again")
+            _logger.warning("the spool's disk takes samples again")
         self._is_failing = False

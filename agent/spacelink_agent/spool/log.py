@@ -108,7 +108,8 @@ class Log:
         if newest > self._entered:
             descriptors.append(os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         through = self._files[-1].last_sequence
-        await asyncio.to_thread(_sync_and_close, descriptors)
+        # Shielded: the thread has to get to closing them.
+        await asyncio.shield(asyncio.to_thread(_sync_and_close, descriptors))
         self._entered = max(self._entered, newest)
         return through
 

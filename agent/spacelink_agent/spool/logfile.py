@@ -127,9 +127,9 @@ class LogFile:
 
     def delete(self) -> None:
         """Close the file and remove it."""
-        self.close()
         # One that stays is removed after the next start.
         with suppress(OSError):
+            self.close()
             self.path.unlink()
 
     def _index(self, offset: int, length: int, samples: int) -> None:

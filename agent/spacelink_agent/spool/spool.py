@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from spacelink_agent.spool.record import Record
     from spacelink_agent.spool.state import Position
 
-# A collector that waits for room looks this often whether the disk has some;
-# acks wake it at once.
+# How often a disk that was full is tried again; it is freed by people or by
+# other programs, and neither tells.
 _RETRY_SECONDS = 1.0
 
 _logger = logging.getLogger(__name__)
@@ -140,9 +140,10 @@ class Spool:
 
     async def cut_by_age(self) -> None:
         """Cut batches that are old enough, until cancelled."""
-        # A tenth of the age is as exact as anybody needs it.
+        # A tenth of the age is as exact as anybody needs it, and batches that a
+        # full disk did not take are tried again meanwhile.
         while True:
-            await asyncio.sleep(self._settings.batch_age / 10)
+            await asyncio.sleep(min(self._settings.batch_age / 10, _RETRY_SECONDS))
             self._cut_old(self._settings.batch_age)
 
     def finish(self) -> None:
@@ -161,6 +162,7 @@ class Spool:
         record = self._record_of(samples, source, position)
         if self._make_room(len(record.body)) and journal.write(record):
             journal.counters.collected_samples += len(samples)
+            journal.works_again()
             self._cut_if_full(samples.device_id)
             journal.report_lost()
             return True
@@ -197,17 +199,13 @@ class Spool:
     def _make_room(self, size: int) -> bool:
         journal = self._journal
         journal.rotate_if_large()
-        while not journal.has_room(size):
-            self._set_full(is_full=True)
-            if self._settings.when_full is not FullPolicy.DROP_OLDEST or not self._drop_oldest():
-                return False
-        self._set_full(is_full=False)
-        return True
-
-    def _set_full(self, *, is_full: bool) -> None:
-        if is_full and not self._is_full:
+        drops_oldest = self._settings.when_full is FullPolicy.DROP_OLDEST
+        while not (has_room := journal.has_room(size)) and drops_oldest and self._drop_oldest():
+            pass
+        if not has_room and not self._is_full:
             _logger.warning("the spool is full (%s)", self._settings.when_full)
-        self._is_full = is_full
+        self._is_full = not has_room
+        return has_room
 
     def _drop_oldest(self) -> bool:
         """Drop the batches of the oldest file; False if there are none."""

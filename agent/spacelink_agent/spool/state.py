@@ -69,6 +69,7 @@ class State:
         committed: the server has everything up to this one.
         positions: where each collector stands, by its source name.
         open: the samples that are in no batch, by device_id.
+        open_bytes: how much they take.
         dropped: what was dropped right after committed, in order.
     """
 
@@ -78,6 +79,7 @@ class State:
         self.committed = 0
         self.positions: dict[str, Position] = {}
         self.open: dict[str, OpenSamples] = {}
+        self.open_bytes = 0
         self.dropped: list[DroppedRange] = []
 
     @property
@@ -89,11 +91,6 @@ class State:
     def given_up(self) -> int:
         """Up to where nothing will be sent: the server has it, or it was dropped."""
         return max([self.committed, *(dropped.last for dropped in self.dropped)])
-
-    @property
-    def open_bytes(self) -> int:
-        """How much the samples that are in no batch take."""
-        return sum(len(part) for samples in self.open.values() for part in samples.parts)
 
     def apply(self, record: Record) -> None:
         """Take a record into account."""
@@ -139,6 +136,7 @@ class State:
         self.positions = dict(meta["positions"])
         self.dropped = [DroppedRange(*entry) for entry in meta["dropped"]]
         self.open = {}
+        self.open_bytes = 0
         offset = 0
         for device_id, length, samples in meta["open"]:
             self._add_open(device_id, record.body[offset : offset + length], samples)
@@ -149,10 +147,13 @@ class State:
 
     def _add_open(self, device_id: str, part: bytes, samples: int) -> None:
         self.open.setdefault(device_id, OpenSamples()).add(part, samples)
+        self.open_bytes += len(part)
 
     def _apply_batch(self, record: Record) -> None:
         self.next_sequence = record.meta["sequence"] + 1
-        self.open.pop(record.meta["device"], None)
+        replaced = self.open.pop(record.meta["device"], None)
+        if replaced is not None:
+            self.open_bytes -= sum(map(len, replaced.parts))
 
     def _apply_acked(self, record: Record) -> None:
         self.committed = record.meta["sequence"]

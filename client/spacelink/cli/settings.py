@@ -51,10 +51,24 @@ def _load(ctx: click.Context, param: click.Parameter, path: Path | None) -> None
         raise click.BadParameter(f"{path} is not YAML: {error}", ctx, param) from None
     if not isinstance(values, dict):
         raise click.BadParameter(f"{path}: expected a mapping of settings", ctx, param)
-    known = {p.name for p in ctx.command.params if p.name and p is not param and p.name != "help"}
+    known = {p.name: p for p in ctx.command.params if p.name and p is not param and p.name != "help"}
     unknown = [str(key) for key in values if key not in known]
     if unknown:
         raise click.BadParameter(
             f"{path}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}", ctx, param
         )
-    ctx.default_map = {**(ctx.default_map or {}), **values}
+    given = {
+        key: _as_given(ctx, known[key], value, f"{path}: {key}")
+        for key, value in values.items()
+        if value is not None
+    }
+    ctx.default_map = {**(ctx.default_map or {}), **given}
+
+
+def _as_given(ctx: click.Context, param: click.Parameter, value: Any, place: str) -> Any:
+    """Give a YAML value as texts, which the parameter reads as those of the command line."""
+    items = value if isinstance(value, list) and param.multiple else [value]
+    if any(isinstance(item, dict | list) for item in items):
+        raise click.BadParameter(f"{place}: expected one value{' or a list' * param.multiple}", ctx, param)
+    texts = [str(item) for item in items]
+    return texts if param.multiple else texts[0]

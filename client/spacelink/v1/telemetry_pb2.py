@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cspacelink/v1/telemetry.proto\x12\x0cspacelink.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x02\n\x0eTelemetryBatch\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x16\n\x0etime_unix_nano\x18\x03 \x03(\x10\x12\x12\n\nlatency_ms\x18\x04 \x03(\x02\x12\x11\n\tjitter_ms\x18\x05 \x03(\x02\x12\x1b\n\x13packet_loss_percent\x18\x06 \x03(\x02\x12\x1b\n\x13signal_strength_dbm\x18\x07 \x03(\x02\x12\x15\n\rdownlink_mbps\x18\x08 \x03(\x02\x12\x13\n\x0buplink_mbps\x18\t \x03(\x02\x12\x1b\n\x13obstruction_percent\x18\n \x03(\x02\x12\x0f\n\x07power_w\x18\x0b \x03(\x02\x12*\n\x06status\x18\x0c \x03(\x0e\x32\x1a.spacelink.v1.DeviceStatus\x12)\n\x05\x65xtra\x18\r \x03(\x0b\x32\x1a.spacelink.v1.MetricColumn\",\n\x0cMetricColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x02\"\xa5\x01\n\rIngestRequest\x12*\n\x05start\x18\x01 \x01(\x0b\x32\x19.spacelink.v1.IngestStartH\x00\x12-\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.spacelink.v1.TelemetryBatchH\x00\x12.\n\x07\x64ropped\x18\x03 \x01(\x0b\x32\x1b.spacelink.v1.IngestDroppedH\x00\x42\t\n\x07message\" \n\x0bIngestStart\x12\x11\n\tstream_id\x18\x01 \x01(\t\"T\n\rIngestDropped\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\x12\x14\n\x0csample_count\x18\x03 \x01(\x03\"\x9b\x01\n\x0eIngestResponse\x12*\n\x05ready\x18\x01 \x01(\x0b\x32\x19.spacelink.v1.IngestReadyH\x00\x12&\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x17.spacelink.v1.IngestAckH\x00\x12*\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x19.spacelink.v1.IngestDrainH\x00\x42\t\n\x07message\"z\n\x0bIngestReady\x12\x1a\n\x12\x63ommitted_sequence\x18\x01 \x01(\x03\x12\x1b\n\x13max_unacked_batches\x18\x02 \x01(\x05\x12\x19\n\x11max_batch_samples\x18\x03 \x01(\x05\x12\x17\n\x0fmax_batch_bytes\x18\x04 \x01(\x05\"V\n\tIngestAck\x12\x1a\n\x12\x63ommitted_sequence\x18\x01 \x01(\x03\x12-\n\x08rejected\x18\x02 \x03(\x0b\x32\x1b.spacelink.v1.RejectedBatch\"B\n\rRejectedBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\r\n\x0bIngestDrain\"Y\n\x16SubmitTelemetryRequest\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.spacelink.v1.TelemetryBatch\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"/\n\x17SubmitTelemetryResponse\x12\x14\n\x0csample_count\x18\x01 \x01(\x03\"\x9a\x01\n\x15QueryTelemetryRequest\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07metrics\x18\x04 \x03(\t\"E\n\x16QueryTelemetryResponse\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.spacelink.v1.TelemetryBatch\"W\n\x1aListLatestTelemetryRequest\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x1bListLatestTelemetryResponse\x12-\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1c.spacelink.v1.TelemetryBatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb2\x01\n\x19SummarizeTelemetryRequest\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07metrics\x18\x04 \x03(\t\x12\x12\n\nper_device\x18\x05 \x01(\x08\"O\n\x1aSummarizeTelemetryResponse\x12\x31\n\tsummaries\x18\x01 \x03(\x0b\x32\x1e.spacelink.v1.TelemetrySummary\"\xc8\x01\n\x10TelemetrySummary\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x14\n\x0csample_count\x18\x02 \x01(\x03\x12.\n\nfirst_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x07metrics\x18\x05 \x03(\x0b\x32\x1b.spacelink.v1.MetricSummary\"\x9e\x01\n\rMetricSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\x0b\n\x03min\x18\x04 \x01(\x01\x12\x0b\n\x03max\x18\x05 \x01(\x01\x12\x0b\n\x03p50\x18\x06 \x01(\x01\x12\x0b\n\x03p95\x18\x07 \x01(\x01\x12\x0b\n\x03p99\x18\x08 \x01(\x01\x12!\n\x19percentile_relative_error\x18\t \x01(\x01\"<\n\x15WatchTelemetryRequest\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12\x0f\n\x07metrics\x18\x02 \x03(\t\"[\n\x16WatchTelemetryResponse\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.spacelink.v1.TelemetryBatch\x12\x14\n\x0clost_batches\x18\x02 \x01(\x03*\x9d\x01\n\x0c\x44\x65viceStatus\x12\x1d\n\x19\x44\x45VICE_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45VICE_STATUS_ACTIVE\x10\x01\x12\x1a\n\x16\x44\x45VICE_STATUS_DEGRADED\x10\x02\x12\x19\n\x15\x44\x45VICE_STATUS_OFFLINE\x10\x03\x12\x1d\n\x19\x44\x45VICE_STATUS_MAINTENANCE\x10\x04\x32\xce\x04\n\x10TelemetryService\x12G\n\x06Ingest\x12\x1b.spacelink.v1.IngestRequest\x1a\x1c.spacelink.v1.IngestResponse(\x01\x30\x01\x12^\n\x0fSubmitTelemetry\x12$.spacelink.v1.SubmitTelemetryRequest\x1a%.spacelink.v1.SubmitTelemetryResponse\x12]\n\x0eQueryTelemetry\x12#.spacelink.v1.QueryTelemetryRequest\x1a$.spacelink.v1.QueryTelemetryResponse0\x01\x12j\n\x13ListLatestTelemetry\x12(.spacelink.v1.ListLatestTelemetryRequest\x1a).spacelink.v1.ListLatestTelemetryResponse\x12g\n\x12SummarizeTelemetry\x12\'.spacelink.v1.SummarizeTelemetryRequest\x1a(.spacelink.v1.SummarizeTelemetryResponse\x12]\n\x0eWatchTelemetry\x12#.spacelink.v1.WatchTelemetryRequest\x1a$.spacelink.v1.WatchTelemetryResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cspacelink/v1/telemetry.proto\x12\x0cspacelink.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdf\x02\n\x0eTelemetryBatch\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x16\n\x0etime_unix_nano\x18\x03 \x03(\x10\x12\x12\n\nlatency_ms\x18\x04 \x03(\x02\x12\x11\n\tjitter_ms\x18\x05 \x03(\x02\x12\x1b\n\x13packet_loss_percent\x18\x06 \x03(\x02\x12\x1b\n\x13signal_strength_dbm\x18\x07 \x03(\x02\x12\x15\n\rdownlink_mbps\x18\x08 \x03(\x02\x12\x13\n\x0buplink_mbps\x18\t \x03(\x02\x12\x1b\n\x13obstruction_percent\x18\n \x03(\x02\x12\x0f\n\x07power_w\x18\x0b \x03(\x02\x12*\n\x06status\x18\x0c \x03(\x0e\x32\x1a.spacelink.v1.DeviceStatus\x12)\n\x05\x65xtra\x18\r \x03(\x0b\x32\x1a.spacelink.v1.MetricColumn\",\n\x0cMetricColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x02\"\xa5\x01\n\rIngestRequest\x12*\n\x05start\x18\x01 \x01(\x0b\x32\x19.spacelink.v1.IngestStartH\x00\x12-\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.spacelink.v1.TelemetryBatchH\x00\x12.\n\x07\x64ropped\x18\x03 \x01(\x0b\x32\x1b.spacelink.v1.IngestDroppedH\x00\x42\t\n\x07message\" \n\x0bIngestStart\x12\x11\n\tstream_id\x18\x01 \x01(\t\"T\n\rIngestDropped\x12\x16\n\x0e\x66irst_sequence\x18\x01 \x01(\x03\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\x12\x14\n\x0csample_count\x18\x03 \x01(\x03\"\x9b\x01\n\x0eIngestResponse\x12*\n\x05ready\x18\x01 \x01(\x0b\x32\x19.spacelink.v1.IngestReadyH\x00\x12&\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x17.spacelink.v1.IngestAckH\x00\x12*\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x19.spacelink.v1.IngestDrainH\x00\x42\t\n\x07message\"\xa9\x01\n\x0bIngestReady\x12\x1a\n\x12\x63ommitted_sequence\x18\x01 \x01(\x03\x12\x1b\n\x13max_unacked_batches\x18\x02 \x01(\x05\x12\x19\n\x11max_batch_samples\x18\x03 \x01(\x05\x12\x17\n\x0fmax_batch_bytes\x18\x04 \x01(\x05\x12-\n\x08rejected\x18\x05 \x03(\x0b\x32\x1b.spacelink.v1.RejectedBatch\"V\n\tIngestAck\x12\x1a\n\x12\x63ommitted_sequence\x18\x01 \x01(\x03\x12-\n\x08rejected\x18\x02 \x03(\x0b\x32\x1b.spacelink.v1.RejectedBatch\"B\n\rRejectedBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\r\n\x0bIngestDrain\"Y\n\x16SubmitTelemetryRequest\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.spacelink.v1.TelemetryBatch\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"/\n\x17SubmitTelemetryResponse\x12\x14\n\x0csample_count\x18\x01 \x01(\x03\"\x9a\x01\n\x15QueryTelemetryRequest\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07metrics\x18\x04 \x03(\t\"E\n\x16QueryTelemetryResponse\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.spacelink.v1.TelemetryBatch\"W\n\x1aListLatestTelemetryRequest\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x1bListLatestTelemetryResponse\x12-\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x1c.spacelink.v1.TelemetryBatch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb2\x01\n\x19SummarizeTelemetryRequest\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07metrics\x18\x04 \x03(\t\x12\x12\n\nper_device\x18\x05 \x01(\x08\"O\n\x1aSummarizeTelemetryResponse\x12\x31\n\tsummaries\x18\x01 \x03(\x0b\x32\x1e.spacelink.v1.TelemetrySummary\"\xc8\x01\n\x10TelemetrySummary\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x14\n\x0csample_count\x18\x02 \x01(\x03\x12.\n\nfirst_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x07metrics\x18\x05 \x03(\x0b\x32\x1b.spacelink.v1.MetricSummary\"\x9e\x01\n\rMetricSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\x0c\n\x04mean\x18\x03 \x01(\x01\x12\x0b\n\x03min\x18\x04 \x01(\x01\x12\x0b\n\x03max\x18\x05 \x01(\x01\x12\x0b\n\x03p50\x18\x06 \x01(\x01\x12\x0b\n\x03p95\x18\x07 \x01(\x01\x12\x0b\n\x03p99\x18\x08 \x01(\x01\x12!\n\x19percentile_relative_error\x18\t \x01(\x01\"<\n\x15WatchTelemetryRequest\x12\x12\n\ndevice_ids\x18\x01 \x03(\t\x12\x0f\n\x07metrics\x18\x02 \x03(\t\"[\n\x16WatchTelemetryResponse\x12+\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1c.spacelink.v1.TelemetryBatch\x12\x14\n\x0clost_batches\x18\x02 \x01(\x03*\x9d\x01\n\x0c\x44\x65viceStatus\x12\x1d\n\x19\x44\x45VICE_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45VICE_STATUS_ACTIVE\x10\x01\x12\x1a\n\x16\x44\x45VICE_STATUS_DEGRADED\x10\x02\x12\x19\n\x15\x44\x45VICE_STATUS_OFFLINE\x10\x03\x12\x1d\n\x19\x44\x45VICE_STATUS_MAINTENANCE\x10\x04\x32\xce\x04\n\x10TelemetryService\x12G\n\x06Ingest\x12\x1b.spacelink.v1.IngestRequest\x1a\x1c.spacelink.v1.IngestResponse(\x01\x30\x01\x12^\n\x0fSubmitTelemetry\x12$.spacelink.v1.SubmitTelemetryRequest\x1a%.spacelink.v1.SubmitTelemetryResponse\x12]\n\x0eQueryTelemetry\x12#.spacelink.v1.QueryTelemetryRequest\x1a$.spacelink.v1.QueryTelemetryResponse0\x01\x12j\n\x13ListLatestTelemetry\x12(.spacelink.v1.ListLatestTelemetryRequest\x1a).spacelink.v1.ListLatestTelemetryResponse\x12g\n\x12SummarizeTelemetry\x12\'.spacelink.v1.SummarizeTelemetryRequest\x1a(.spacelink.v1.SummarizeTelemetryResponse\x12]\n\x0eWatchTelemetry\x12#.spacelink.v1.WatchTelemetryRequest\x1a$.spacelink.v1.WatchTelemetryResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spacelink.v1.telemetry_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEVICESTATUS']._serialized_start=2562
-  _globals['_DEVICESTATUS']._serialized_end=2719
+  _globals['_DEVICESTATUS']._serialized_start=2610
+  _globals['_DEVICESTATUS']._serialized_end=2767
   _globals['_TELEMETRYBATCH']._serialized_start=80
   _globals['_TELEMETRYBATCH']._serialized_end=431
   _globals['_METRICCOLUMN']._serialized_start=433
@@ -46,38 +46,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTDROPPED']._serialized_end=765
   _globals['_INGESTRESPONSE']._serialized_start=768
   _globals['_INGESTRESPONSE']._serialized_end=923
-  _globals['_INGESTREADY']._serialized_start=925
-  _globals['_INGESTREADY']._serialized_end=1047
-  _globals['_INGESTACK']._serialized_start=1049
-  _globals['_INGESTACK']._serialized_end=1135
-  _globals['_REJECTEDBATCH']._serialized_start=1137
-  _globals['_REJECTEDBATCH']._serialized_end=1203
-  _globals['_INGESTDRAIN']._serialized_start=1205
-  _globals['_INGESTDRAIN']._serialized_end=1218
-  _globals['_SUBMITTELEMETRYREQUEST']._serialized_start=1220
-  _globals['_SUBMITTELEMETRYREQUEST']._serialized_end=1309
-  _globals['_SUBMITTELEMETRYRESPONSE']._serialized_start=1311
-  _globals['_SUBMITTELEMETRYRESPONSE']._serialized_end=1358
-  _globals['_QUERYTELEMETRYREQUEST']._serialized_start=1361
-  _globals['_QUERYTELEMETRYREQUEST']._serialized_end=1515
-  _globals['_QUERYTELEMETRYRESPONSE']._serialized_start=1517
-  _globals['_QUERYTELEMETRYRESPONSE']._serialized_end=1586
-  _globals['_LISTLATESTTELEMETRYREQUEST']._serialized_start=1588
-  _globals['_LISTLATESTTELEMETRYREQUEST']._serialized_end=1675
-  _globals['_LISTLATESTTELEMETRYRESPONSE']._serialized_start=1677
-  _globals['_LISTLATESTTELEMETRYRESPONSE']._serialized_end=1778
-  _globals['_SUMMARIZETELEMETRYREQUEST']._serialized_start=1781
-  _globals['_SUMMARIZETELEMETRYREQUEST']._serialized_end=1959
-  _globals['_SUMMARIZETELEMETRYRESPONSE']._serialized_start=1961
-  _globals['_SUMMARIZETELEMETRYRESPONSE']._serialized_end=2040
-  _globals['_TELEMETRYSUMMARY']._serialized_start=2043
-  _globals['_TELEMETRYSUMMARY']._serialized_end=2243
-  _globals['_METRICSUMMARY']._serialized_start=2246
-  _globals['_METRICSUMMARY']._serialized_end=2404
-  _globals['_WATCHTELEMETRYREQUEST']._serialized_start=2406
-  _globals['_WATCHTELEMETRYREQUEST']._serialized_end=2466
-  _globals['_WATCHTELEMETRYRESPONSE']._serialized_start=2468
-  _globals['_WATCHTELEMETRYRESPONSE']._serialized_end=2559
-  _globals['_TELEMETRYSERVICE']._serialized_start=2722
-  _globals['_TELEMETRYSERVICE']._serialized_end=3312
+  _globals['_INGESTREADY']._serialized_start=926
+  _globals['_INGESTREADY']._serialized_end=1095
+  _globals['_INGESTACK']._serialized_start=1097
+  _globals['_INGESTACK']._serialized_end=1183
+  _globals['_REJECTEDBATCH']._serialized_start=1185
+  _globals['_REJECTEDBATCH']._serialized_end=1251
+  _globals['_INGESTDRAIN']._serialized_start=1253
+  _globals['_INGESTDRAIN']._serialized_end=1266
+  _globals['_SUBMITTELEMETRYREQUEST']._serialized_start=1268
+  _globals['_SUBMITTELEMETRYREQUEST']._serialized_end=1357
+  _globals['_SUBMITTELEMETRYRESPONSE']._serialized_start=1359
+  _globals['_SUBMITTELEMETRYRESPONSE']._serialized_end=1406
+  _globals['_QUERYTELEMETRYREQUEST']._serialized_start=1409
+  _globals['_QUERYTELEMETRYREQUEST']._serialized_end=1563
+  _globals['_QUERYTELEMETRYRESPONSE']._serialized_start=1565
+  _globals['_QUERYTELEMETRYRESPONSE']._serialized_end=1634
+  _globals['_LISTLATESTTELEMETRYREQUEST']._serialized_start=1636
+  _globals['_LISTLATESTTELEMETRYREQUEST']._serialized_end=1723
+  _globals['_LISTLATESTTELEMETRYRESPONSE']._serialized_start=1725
+  _globals['_LISTLATESTTELEMETRYRESPONSE']._serialized_end=1826
+  _globals['_SUMMARIZETELEMETRYREQUEST']._serialized_start=1829
+  _globals['_SUMMARIZETELEMETRYREQUEST']._serialized_end=2007
+  _globals['_SUMMARIZETELEMETRYRESPONSE']._serialized_start=2009
+  _globals['_SUMMARIZETELEMETRYRESPONSE']._serialized_end=2088
+  _globals['_TELEMETRYSUMMARY']._serialized_start=2091
+  _globals['_TELEMETRYSUMMARY']._serialized_end=2291
+  _globals['_METRICSUMMARY']._serialized_start=2294
+  _globals['_METRICSUMMARY']._serialized_end=2452
+  _globals['_WATCHTELEMETRYREQUEST']._serialized_start=2454
+  _globals['_WATCHTELEMETRYREQUEST']._serialized_end=2514
+  _globals['_WATCHTELEMETRYRESPONSE']._serialized_start=2516
+  _globals['_WATCHTELEMETRYRESPONSE']._serialized_end=2607
+  _globals['_TELEMETRYSERVICE']._serialized_start=2770
+  _globals['_TELEMETRYSERVICE']._serialized_end=3360
 # @@protoc_insertion_point(module_scope)

@@ -333,6 +333,7 @@ class IngestReady(_message.Message):
     MAX_UNACKED_BATCHES_FIELD_NUMBER: _builtins.int
     MAX_BATCH_SAMPLES_FIELD_NUMBER: _builtins.int
     MAX_BATCH_BYTES_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
     committed_sequence: _builtins.int
     """The last sequence that is committed; 0 for a new stream_id. The next batch
     must be the one after it, or a repeat.
@@ -343,6 +344,12 @@ class IngestReady(_message.Message):
     """The most samples a batch may hold; a larger one is rejected."""
     max_batch_bytes: _builtins.int
     """The most bytes an encoded batch may take; a larger one is rejected."""
+    @_builtins.property
+    def rejected(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedBatch]:
+        """Which of the last max_unacked_batches batches were rejected: the ack that
+        said so may have been lost with its connection.
+        """
+
     def __init__(
         self,
         *,
@@ -350,10 +357,11 @@ class IngestReady(_message.Message):
         max_unacked_batches: _builtins.int = ...,
         max_batch_samples: _builtins.int = ...,
         max_batch_bytes: _builtins.int = ...,
+        rejected: _abc.Iterable[Global___RejectedBatch] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_sequence", b"committed_sequence", "max_batch_bytes", b"max_batch_bytes", "max_batch_samples", b"max_batch_samples", "max_unacked_batches", b"max_unacked_batches"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_sequence", b"committed_sequence", "max_batch_bytes", b"max_batch_bytes", "max_batch_samples", b"max_batch_samples", "max_unacked_batches", b"max_unacked_batches", "rejected", b"rejected"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

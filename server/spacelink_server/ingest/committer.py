@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 from spacelink_server.storage.store import (
     CommitGroup,
     CommitResult,
+    Rejection,
     Store,
     StoreUnavailableError,
     StreamAdvance,
@@ -63,6 +64,7 @@ class _Batch:
     last_sequence: int
     segments: list[Segment]
     size: int
+    rejection: Rejection | None
 
 
 _Request = TypeVar("_Request")
@@ -165,9 +167,10 @@ class Committer:
         last_sequence: int,
         segments: list[Segment],
         size: int,
+        rejection: Rejection | None = None,
     ) -> None:
         """Queue the next batch of a stream; the listener is told the outcome."""
-        self._put(_Batch(listener, first_sequence, last_sequence, segments, size))
+        self._put(_Batch(listener, first_sequence, last_sequence, segments, size, rejection))
 
     async def run(self) -> None:
         """Commit until close is called and the queue is empty."""
@@ -289,7 +292,7 @@ def _append(group: _Group, batch: _Batch) -> None:
     listener = batch.listener
     advance = group.advances.get(listener)
     if advance is None:
-        group.advances[listener] = StreamAdvance(
+        advance = StreamAdvance(
             listener.tenant_id,
             listener.stream_id,
             listener.epoch,
@@ -297,9 +300,12 @@ def _append(group: _Group, batch: _Batch) -> None:
             batch.last_sequence,
             list(batch.segments),
         )
+        group.advances[listener] = advance
     else:
         advance.sequence = batch.last_sequence
         advance.segments.extend(batch.segments)
+    if batch.rejection is not None:
+        advance.rejected.append(batch.rejection)
 
 
 def _request(group: _Group) -> CommitGroup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -24,7 +24,7 @@ from spacelink.v1.telemetry_pb2 import (
 from spacelink_server.errors import InvalidRequestError, RequestError, UnavailableError
 from spacelink_server.ingest.committer import PROBE_SECONDS, Committer
 from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of
-from spacelink_server.storage.store import StoreUnavailableError, StreamKey
+from spacelink_server.storage.store import Rejection, StoreUnavailableError, StreamKey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,11 +41,6 @@ _DRAIN_SECONDS = 3.0
 _RESTART_SECONDS = 1.0
 
 _DRAIN = IngestResponse(drain=IngestDrain()).SerializeToString()
-
-
-class _Rejection(NamedTuple):
-    sequence: int
-    error: InvalidBatchError
 
 
 class IngestStream:
@@ -74,7 +69,8 @@ class IngestStream:
         self._received = 0
         self._committed = 0
         self._acked = 0
-        self._rejected: deque[_Rejection] = deque()
+        self._rejected: deque[Rejection] = deque()
+        self._rejected_before: tuple[Rejection, ...] = ()
         self._repeated = False
         self._draining = False
         self._drain_sent = False
@@ -105,6 +101,7 @@ class IngestStream:
             raise store_unavailable() from None
         self.epoch = position.epoch
         self._received = self._committed = self._acked = position.committed_sequence
+        self._rejected_before = position.rejected
 
     async def run(self) -> None:
         """Serve the opened stream until it ends.
@@ -117,6 +114,7 @@ class IngestStream:
             max_unacked_batches=self._limits.max_unacked_batches,
             max_batch_samples=self._limits.max_batch_samples,
             max_batch_bytes=self._limits.max_batch_bytes,
+            rejected=map(_rejected_batch, self._rejected_before),
         )
         await self._context.write(IngestResponse(ready=ready).SerializeToString())
         reader = asyncio.create_task(self._read())
@@ -203,19 +201,23 @@ class IngestStream:
             self._check_repeat("batch.sequence", sequence)
             return
         self._check_follows(sequence)
-        segments: list[Segment] = []
         try:
             segments = segments_of(batch, size, self._limits)
         except InvalidBatchError as error:
-            self._rejected.append(_Rejection(sequence, error))
-        self._advance(sequence, sequence, segments, size)
+            rejection = Rejection(sequence, error.reason, str(error))
+            self._rejected.append(rejection)
+            self._advance(sequence, sequence, [], 0, rejection)
+        else:
+            self._advance(sequence, sequence, segments, size)
 
-    def _advance(self, first: int, last: int, segments: list[Segment], size: int) -> None:
+    def _advance(
+        self, first: int, last: int, segments: list[Segment], size: int, rejection: Rejection | None = None
+    ) -> None:
         if last <= self._received:
             self._check_repeat("dropped.last_sequence", last)
             return
         self._check_follows(first)
-        self._committer.advance(self, self._received + 1, last, segments, size)
+        self._committer.advance(self, self._received + 1, last, segments, size, rejection)
         self._received = last
 
     def _check_repeat(self, field: str, sequence: int) -> None:
@@ -256,8 +258,7 @@ class IngestStream:
         self._acked = self._committed
         ack = IngestAck(committed_sequence=self._acked)
         while self._rejected and self._rejected[0].sequence <= self._acked:
-            sequence, error = self._rejected.popleft()
-            ack.rejected.append(RejectedBatch(sequence=sequence, reason=error.reason, message=str(error)))
+            ack.rejected.append(_rejected_batch(self._rejected.popleft()))
         await self._context.write(IngestResponse(ack=ack).SerializeToString())
 
     def _parse(self, data: bytes) -> Any:
@@ -274,6 +275,10 @@ class IngestStream:
         if message.WhichOneof("message") != "batch":
             return view
         return IngestRequestView(batch=canonical_view(message.batch))
+
+
+def _rejected_batch(rejection: Rejection) -> RejectedBatch:
+    return RejectedBatch(**rejection._asdict())
 
 
 def store_unavailable() -> UnavailableError:

@@ -14,6 +14,7 @@ from spacelink._names import IDENTIFIER_RULE, METRIC_NAME_RULE, is_identifier, i
 from spacelink.columns import METRICS, TelemetryColumns, merge
 from spacelink.v1.telemetry_pb2 import DeviceStatus
 from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
+from spacelink_server.storage.store import REJECTIONS_KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,7 +64,7 @@ class Limits:
 
     # Enough to keep a satellite link of 0.6 s round-trip time busy with a batch
     # each 10 ms.
-    max_unacked_batches: int = 64
+    max_unacked_batches: int = REJECTIONS_KEPT
     # A day at 1 Hz in one batch.
     max_batch_samples: int = 100_000
     # Read back, a batch must fit into the 4 MiB that a gRPC client takes by
@@ -259,7 +260,7 @@ def _metric_names(encoded: tuple[bytes, ...]) -> tuple[str, ...]:
     return names
 
 
-_RESERVED = frozenset((*METRICS, "status", "device_id", "sequence", "time_unix_nano", "extra"))
+_RESERVED = frozenset((*METRICS, "status", "time", "device_id", "sequence", "time_unix_nano", "extra"))
 
 
 def _length_mismatch(name: str, length: int, count: int) -> InvalidBatchError:

@@ -61,7 +61,8 @@ def quantiles(histogram: NDArray[np.int64], probabilities: NDArray[np.float64]) 
     ranks = probabilities * (cumulative[-1] - 1)
     lower = _at(np.floor(ranks), cumulative)
     upper = _at(np.ceil(ranks), cumulative)
-    return lower + (upper - lower) * (ranks % 1)
+    estimates: NDArray[np.float64] = lower + (upper - lower) * (ranks % 1)
+    return estimates
 
 
 def _at(ranks: NDArray[np.float64], cumulative: NDArray[np.int64]) -> NDArray[np.float64]:

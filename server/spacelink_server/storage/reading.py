@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 # Either as stored, or decoded because it had to be cut or merged.
 Part: TypeAlias = Segment | TelemetryColumns
 
-# Merged samples are handed out in parts of so many: with the most columns a
-# batch may have that is 3 MB, below the 4 MiB a gRPC client takes by default.
-_PART_SAMPLES = 10_000
+# Merged samples are handed out in parts of so many bytes: below the 4 MiB that a
+# gRPC client takes by default, with room for names.
+_PART_BYTES = 3_000_000
 
 
 def read(store: Store, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Part]:
@@ -78,6 +78,12 @@ def _last_time(part: Part) -> int:
 
 
 def _clipped(columns: TelemetryColumns, start: int, end: int) -> Iterator[TelemetryColumns]:
-    first, last = np.searchsorted(columns.time_unix_nano, [start, end])
-    for offset in range(int(first), int(last), _PART_SAMPLES):
-        yield columns.take(slice(offset, min(offset + _PART_SAMPLES, int(last))))
+    first, last = (int(row) for row in np.searchsorted(columns.time_unix_nano, [start, end]))
+    count = max(_PART_BYTES // _sample_bytes(columns), 1)
+    for offset in range(first, last, count):
+        yield columns.take(slice(offset, min(offset + count, last)))
+
+
+def _sample_bytes(columns: TelemetryColumns) -> int:
+    """Give the encoded size of one sample: its time, values and status."""
+    return 8 + 4 * len(columns.metrics) + 1

@@ -6,7 +6,7 @@ distributed on it. Times are nanoseconds since 1970-01-01 UTC.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -44,4 +44,171 @@ stream_cursors = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("committed_sequence", BigInteger, nullable=False),
     Column("update_time_unix_nano", BigInteger, nullable=False),
+)
+
+# Which of a stream's last batches were rejected, and why. Kept until a producer
+# must have heard of it.
+rejected_batches = Table(
+    "rejected_batches",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("stream_id", String(160), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("reason", String(64), nullable=False),
+    Column("message", Text, nullable=False),
+)
+
+# tenant_id "*" is the installation itself: it has keys, but no data.
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("samples_per_day", BigInteger, nullable=False),
+    Column("max_devices", BigInteger, nullable=False),
+    Column("domains", Text, nullable=False),  # a JSON list
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+# Which keys sign a tenant's tokens. The keys themselves are derived from the
+# master key; the fingerprint tells whether it is the right one.
+tenant_keys = Table(
+    "tenant_keys",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("key_version", BigInteger, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+    Column("expire_time_unix_nano", BigInteger),  # NULL: the key of new tokens
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("user_name", String(128), primary_key=True),
+    Column("role", Integer, nullable=False),  # spacelink.v1.Role
+    Column("password_hash", Text, nullable=False),  # argon2id
+    Column("disabled", Boolean, nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+# What is kept of tokens that were minted; the tokens are not.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("token_id", String(32), primary_key=True),
+    Column("key_version", BigInteger, nullable=False),
+    Column("caveats", Text, nullable=False),  # a JSON list
+    Column("minter", Text, nullable=False),
+    Column("mint_time_unix_nano", BigInteger, nullable=False),
+    Column("expire_time_unix_nano", BigInteger),
+    # Limits of the minter that the token draws from, too: a JSON list of
+    # [tenant_id, digest in hex, caveat].
+    Column("inherited_limits", Text, nullable=False),
+    Index("tokens_by_time", "tenant_id", "mint_time_unix_nano", "token_id"),
+    # The minter first: the bans of the installation look for it in all tenants.
+    Index("tokens_by_minter", "minter", "tenant_id"),
+)
+
+# The digests of the prefix signatures of a token's minter, and of the minter's
+# own minter: a ban on any of them is a ban on the token.
+token_ancestors = Table(
+    "token_ancestors",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("token_id", String(32), primary_key=True),
+    Column("ancestor_digest", LargeBinary, primary_key=True),
+    # Finds what a ban bans.
+    Index("token_ancestors_by_digest", "ancestor_digest", "tenant_id"),
+)
+
+# Every token seen and every prefix of it, with how often it was presented.
+token_uses = Table(
+    "token_uses",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("parent_digest", LargeBinary),
+    Column("token_id", String(32), nullable=False),
+    Column("caveat", Text, nullable=False),
+    Column("use_count", BigInteger, nullable=False),
+    Column("first_use_time_unix_nano", BigInteger, nullable=False),
+    Column("last_use_time_unix_nano", BigInteger, nullable=False),
+)
+
+# A ban has one of digest, token_id and minted_before.
+bans = Table(
+    "bans",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("ban_id", String(32), primary_key=True),
+    Column("digest", LargeBinary),
+    Column("token_id", String(32)),
+    Column("minted_before_unix_nano", BigInteger),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+# One row, of tenant "*": counts up with every ban and unban.
+ban_version = Table(
+    "ban_version",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)
+
+# Keys that stand for tokens: the token is minted anew from the tenant's key
+# with its id and caveats, so that neither is stored.
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("key_id", String(32), primary_key=True),
+    Column("secret_digest", LargeBinary, nullable=False),  # SHA-256
+    Column("display_name", Text, nullable=False),
+    Column("token_id", String(32), nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+    Column("expire_time_unix_nano", BigInteger),
+    Column("last_use_time_unix_nano", BigInteger),
+    Column("revoked", Boolean, nullable=False),
+)
+
+# A chain of hashes for each tenant. event is the canonical JSON that was
+# hashed, without the hash itself.
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True),
+    Column("action", String(64), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("event_hash", LargeBinary, nullable=False),
+    Index("audit_events_by_action", "tenant_id", "action", "sequence"),
+)
+
+# Units of a rate limit or a quota that are used up or leased in a window.
+limit_state = Table(
+    "limit_state",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("limit_digest", LargeBinary, primary_key=True),
+    Column("window_start_unix", BigInteger, primary_key=True),
+    Column("used", BigInteger, nullable=False),
+    # Finds the rows of windows that are over.
+    Index("limit_state_by_window", "tenant_id", "window_start_unix"),
+)
+
+# Answers to mutating calls with a request_id, so that a repeated call gives the
+# same. Nothing secret: an answer names what was made.
+request_results = Table(
+    "request_results",
+    metadata,
+    Column("tenant_id", String(64), primary_key=True),
+    Column("request_id", String(128), primary_key=True),
+    Column("method", String(128), nullable=False),
+    Column("result", Text, nullable=False),  # JSON
+    Column("create_time_unix_nano", BigInteger, nullable=False),
 )

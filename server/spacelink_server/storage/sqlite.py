@@ -15,11 +15,13 @@ from sqlalchemy import event, exc
 from sqlalchemy.dialects import sqlite
 
 from spacelink_server.storage import migrations
-from spacelink_server.storage.schema import devices, stream_cursors, telemetry_segments
+from spacelink_server.storage.schema import devices, rejected_batches, stream_cursors, telemetry_segments
 from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
 from spacelink_server.storage.store import (
+    REJECTIONS_KEPT,
     CommitGroup,
     CommitResult,
+    Rejection,
     StoreUnavailableError,
     StreamAdvance,
     StreamKey,
@@ -78,16 +80,21 @@ class SqliteStore:
             StoreUnavailableError: the files cannot be opened.
         """
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(directory)
-        self._engine = _engine(directory / "spacelink.db")
         with _as_unavailable():
-            migrations.prepare(self._engine)
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(directory)
+        self._engine = _engine(directory / "spacelink.db")
         self._writer: sa.Connection | None = None
         self._known_devices: set[tuple[str, str]] = set()
         # Ids only tell segments of one device and time apart; counting on from
         # the clock keeps them distinct across restarts.
         self._segment_ids = itertools.count(time.time_ns())
+        try:
+            with _as_unavailable():
+                migrations.prepare(self._engine)
+        except BaseException:
+            self.close()
+            raise
 
     def commit(self, group: CommitGroup) -> CommitResult:
         """Write a group in one transaction; it is on disk on return."""
@@ -123,13 +130,14 @@ class SqliteStore:
         path = self._directory / "probe"
         try:
             with path.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, max(size, 1))
+                try:
+                    os.posix_fallocate(file.fileno(), 0, max(size, 1))
+                finally:
+                    path.unlink()
         except OSError as error:
             raise StoreUnavailableError(f"cannot write {size} bytes: {error.strerror}") from error
-        finally:
-            path.unlink(missing_ok=True)
-        # A write that changes nothing else: SQLite's own files must work too.
-        self.commit(CommitGroup(submissions=[Submission("", "probe")]))
+        # SQLite's own files must take a write, too.
+        self.commit(CommitGroup(opens=[StreamKey("", "probe")]))
 
     def device_ids(self, tenant_id: str, *, after: str = "", limit: int = -1) -> list[str]:
         """List a tenant's devices behind one, in order; -1 means all."""
@@ -227,6 +235,9 @@ class SqliteStore:
                     )
                 )
         _insert(writer, rows)
+        for advance in itertools.compress(group.advances, advanced):
+            if advance.rejected:
+                _keep_rejections(writer, advance)
         if new_devices:
             now = time.time_ns()
             writer.exec_driver_sql(_INSERT_DEVICE, [(*key, now) for key in sorted(new_devices)])
@@ -248,6 +259,7 @@ def _sql(statement: sa.Executable) -> str:
     return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
 
 
+_r = rejected_batches.c
 _c = stream_cursors.c
 _ADVANCE = _sql(
     sa.update(stream_cursors)
@@ -294,7 +306,28 @@ def _claim(writer: sa.Connection, submission: Submission) -> bool:
 
 def _open(writer: sa.Connection, key: StreamKey) -> StreamPosition:
     writer.exec_driver_sql(_OPEN, (*key, 1, 0, time.time_ns()))
-    return StreamPosition(*writer.exec_driver_sql(_POSITION, tuple(key)).one())
+    epoch, committed = writer.exec_driver_sql(_POSITION, tuple(key)).one()
+    kept = sa.select(_r.sequence, _r.reason, _r.message).where(
+        _r.tenant_id == key.tenant_id,
+        _r.stream_id == key.stream_id,
+        _r.sequence > committed - REJECTIONS_KEPT,
+    )
+    rejected = tuple(Rejection._make(row) for row in writer.execute(kept.order_by(_r.sequence)))
+    return StreamPosition(epoch, committed, rejected)
+
+
+def _keep_rejections(writer: sa.Connection, advance: StreamAdvance) -> None:
+    """Keep what an opening stream may still have to hear of, and no more."""
+    key = {"tenant_id": advance.tenant_id, "stream_id": advance.stream_id}
+    writer.execute(
+        sa.delete(rejected_batches).where(
+            _r.tenant_id == advance.tenant_id,
+            _r.stream_id == advance.stream_id,
+            _r.sequence <= advance.sequence - REJECTIONS_KEPT,
+        )
+    )
+    kept = [each for each in advance.rejected if each.sequence > advance.sequence - REJECTIONS_KEPT]
+    writer.execute(sa.insert(rejected_batches), [key | each._asdict() for each in kept])
 
 
 def _insert(writer: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
@@ -347,7 +380,7 @@ def _lock(directory: Path) -> int:
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(descriptor)
         raise DataDirectoryInUseError(f"{directory} is in use by another server") from None
     return descriptor

@@ -11,8 +11,21 @@ if TYPE_CHECKING:
     from spacelink_server.storage.segments import Segment
 
 
+# A producer has at most so many batches under way when its connection breaks,
+# so it has heard of every rejection before them.
+REJECTIONS_KEPT = 64
+
+
 class StoreUnavailableError(Exception):
     """The store cannot be written or read now; nothing was changed."""
+
+
+class Rejection(NamedTuple):
+    """A batch of a stream that can never be stored, and why."""
+
+    sequence: int
+    reason: str
+    message: str
 
 
 @dataclass(slots=True)
@@ -22,6 +35,7 @@ class StreamAdvance:
     Attributes:
         expected: the sequence the cursor must stand at.
         sequence: the sequence it is moved to.
+        rejected: the batches on its way that have no segments.
     """
 
     tenant_id: str
@@ -30,6 +44,7 @@ class StreamAdvance:
     expected: int
     sequence: int
     segments: list[Segment] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -49,10 +64,17 @@ class StreamKey(NamedTuple):
 
 
 class StreamPosition(NamedTuple):
-    """Where a newly opened stream stands."""
+    """Where a newly opened stream stands.
+
+    Attributes:
+        epoch: the stream's new epoch.
+        committed_sequence: the last sequence committed.
+        rejected: which of the last REJECTIONS_KEPT batches were rejected.
+    """
 
     epoch: int
     committed_sequence: int
+    rejected: tuple[Rejection, ...] = ()
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Devices, segments and stream cursors."""
+"""Devices, segments, stream cursors and rejected batches."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -32,4 +32,12 @@ def upgrade() -> None:
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("committed_sequence", sa.BigInteger, nullable=False),
         sa.Column("update_time_unix_nano", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "rejected_batches",
+        sa.Column("tenant_id", sa.String(64), primary_key=True),
+        sa.Column("stream_id", sa.String(160), primary_key=True),
+        sa.Column("sequence", sa.BigInteger, primary_key=True),
+        sa.Column("reason", sa.String(64), nullable=False),
+        sa.Column("message", sa.Text, nullable=False),
     )

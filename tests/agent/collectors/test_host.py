@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from spacelink.v1.telemetry_pb2 import DeviceStatus
+from spacelink_agent.collectors import CollectorError
+from spacelink_agent.collectors.host import HostProbe, Target, _Traffic, default_interface
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from spacelink.columns import TelemetryColumns
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def listening() -> Iterator[Target]:
+    """Give a target that accepts connections."""
+    with socket.create_server((HOST, 0)) as server:
+        yield Target(HOST, server.getsockname()[1])
+
+
+@pytest.fixture
+def refusing() -> Iterator[Target]:
+    """Give a target that refuses connections."""
+    with socket.socket() as bound:
+        bound.bind((HOST, 0))
+        yield Target(HOST, bound.getsockname()[1])
+
+
+@pytest.fixture
+def silent() -> Iterator[Target]:
+    """Give a target that does not answer: its queue of connections is full."""
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server((HOST, 0), backlog=0))
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield Target(HOST, server.getsockname()[1])
+
+
+async def first_sample(*targets: Target) -> TelemetryColumns:
+    # An interval long enough that a busy machine does not lose probes.
+    probe = HostProbe("dish", targets, interval=1.0, interface="lo")
+    async for chunk in probe.collect(None):
+        return chunk.samples
+    pytest.fail("a live collector does not end")
+
+
+async def test_reachable_targets_are_measured_and_a_refusal_is_an_answer(
+    listening: Target, refusing: Target
+) -> None:
+    samples = await first_sample(listening, refusing)
+    values = {name: float(column[0]) for name, column in samples.metrics.items()}
+    assert values["packet_loss_percent"] == 0
+    assert 0 < values["latency_ms"] < 250
+    assert 0 <= values["jitter_ms"] < 250
+    # The probes themselves are traffic of the loopback.
+    assert values["downlink_mbps"] > 0
+    assert values["uplink_mbps"] > 0
+    assert samples.status is not None
+    assert samples.status[0] == DeviceStatus.DEVICE_STATUS_ACTIVE
+    assert int(samples.time_unix_nano[0]) % 1_000_000_000 == 0
+
+
+async def test_silence_is_loss(silent: Target) -> None:
+    samples = await first_sample(silent)
+    assert samples.metrics["packet_loss_percent"][0] == 100
+    assert math.isnan(samples.metrics["latency_ms"][0])
+    assert math.isnan(samples.metrics["jitter_ms"][0])
+    assert samples.status is not None
+    assert samples.status[0] == DeviceStatus.DEVICE_STATUS_OFFLINE
+
+
+async def test_loss_is_shared_by_all_targets(listening: Target, silent: Target) -> None:
+    samples = await first_sample(listening, silent)
+    assert samples.metrics["packet_loss_percent"][0] == 50
+    assert samples.metrics["latency_ms"][0] > 0
+    assert samples.status is not None
+    assert samples.status[0] == DeviceStatus.DEVICE_STATUS_DEGRADED
+
+
+async def test_traffic_of_the_interface_is_counted() -> None:
+    received = bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.extend(await reader.read())
+        writer.close()
+
+    before = _Traffic.read("lo")
+    server = await asyncio.start_server(serve, HOST, 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    writer.write(bytes(2_000_000))
+    writer.write_eof()
+    async with asyncio.timeout(30), server:
+        while len(received) < 2_000_000:
+            await asyncio.sleep(0.01)
+    writer.close()
+    after = _Traffic.read("lo")
+    downlink, uplink = before.rates(after)
+    seconds = after.time - before.time
+    assert downlink * seconds >= 16
+    assert uplink * seconds >= 16
+
+
+@pytest.mark.parametrize(
+    "later", [_Traffic(11.0, 50, 2000), _Traffic(11.0, None, None), _Traffic(10.0, 2000, 2000)]
+)
+def test_rate_of_counters_that_do_not_follow_is_missing(later: _Traffic) -> None:
+    assert math.isnan(_Traffic(10.0, 1000, 1000).rates(later)[0])
+
+
+def test_rate_is_in_megabits() -> None:
+    assert _Traffic(10.0, 1000, 0).rates(_Traffic(12.0, 251_000, 500_000)) == (1.0, 2.0)
+
+
+def test_unknown_interface_is_a_clear_error(listening: Target) -> None:
+    with pytest.raises(CollectorError, match=r"interface 'dish9' is unknown; this machine has .*lo"):
+        HostProbe("dish", [listening], interval=1, interface="dish9")
+
+
+def test_default_interface_is_there(listening: Target) -> None:
+    HostProbe("dish", [listening], interval=1, interface=default_interface())
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [("example.org:443", Target("example.org", 443)), ("[2001:db8::1]:53", Target("2001:db8::1", 53))],
+)
+def test_target_is_read(text: str, target: Target) -> None:
+    assert Target.parse(text) == target
+
+
+@pytest.mark.parametrize("text", ["example.org", ":443", "example.org:", "example.org:99999", "a:b"])
+def test_wrong_target_is_a_clear_error(text: str) -> None:
+    with pytest.raises(ValueError, match="expected HOST:PORT"):
+        Target.parse(text)

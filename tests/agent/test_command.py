@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from spacelink import SpaceLinkClient
+from spacelink_agent.command import agent
+from spacelink_agent.spool import Spool, SpoolSettings
+from tests.agent.recording import fjordlink_row, write_recording
+from tests.conftest import EXIT_SECONDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from spacelink.columns import TelemetryColumns
+    from tests.conftest import ServerProcess
+
+ROWS = 500
+
+
+def run(server: ServerProcess, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "spacelink", "agent", "--server", server.address, *flags]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+def replay_flags(path: Path, device_id: str) -> list[str]:
+    return ["--collector", "replay", "--file", str(path), "--speed", "max", "--device-id", device_id]
+
+
+def stored(server: ServerProcess, device_id: str) -> TelemetryColumns:
+    with SpaceLinkClient(server.address) as client:
+        columns: dict[str, TelemetryColumns] = client.query_telemetry(device_id, as_columns=True)
+    return columns[device_id]
+
+
+def recording(path: Path, count: int = ROWS) -> Path:
+    rows = [
+        fjordlink_row(f"2026-01-01T00:{row // 60:02}:{row % 60:02}.{row:06}Z", latency=20 + row / 7)
+        for row in range(count)
+    ]
+    return write_recording(path, rows)
+
+
+def test_replay_stores_the_whole_file_once(server: ServerProcess, device_id: str, tmp_path: Path) -> None:
+    path = recording(tmp_path / "day.csv")
+    flags = [*replay_flags(path, device_id), "--spool", str(tmp_path / "spool")]
+    first = run(server, *flags)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == f"{path}: 500 samples in 9 batches stored, 0 rejected, 0 dropped\n"
+    again = run(server, *flags)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == (
+        f"{path}: 0 samples in 0 batches stored, 0 rejected, 0 dropped; earlier runs read 500 rows\n"
+    )
+    samples = stored(server, device_id)
+    start = 1_767_225_600 * 10**9
+    assert samples.time_unix_nano.tolist() == [start + row * 10**9 + row * 1000 for row in range(ROWS)]
+    expected = np.array([20 + row / 7 for row in range(ROWS)]).astype(np.float32)
+    assert np.array_equal(samples.metrics["latency_ms"], expected)
+
+
+def test_malformed_row_fails_after_what_was_before(
+    server: ServerProcess, device_id: str, tmp_path: Path
+) -> None:
+    path = recording(tmp_path / "day.csv", 70)
+    path.write_text(path.read_text().replace(f",{20 + 65 / 7},", ",fast,"))
+    result = run(server, *replay_flags(path, device_id), "--spool", str(tmp_path / "spool"))
+    assert result.returncode == 1
+    assert f"Error: {path}:67: column pop_ping_latency_ms: expected a number, got 'fast'" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(stored(server, device_id)) == 65
+
+
+def test_rejected_batches_fail_the_replay(server: ServerProcess, device_id: str, tmp_path: Path) -> None:
+    rows = [
+        fjordlink_row(f"2026-01-01T00:00:{row:02}Z", drop_rate=2.0 if row == 7 else 0.0) for row in range(12)
+    ]
+    path = write_recording(tmp_path / "day.csv", rows)
+    flags = [*replay_flags(path, device_id), "--batch-samples", "4", "--spool", str(tmp_path / "spool")]
+    result = run(server, *flags)
+    assert result.returncode == 1
+    assert result.stdout == f"{path}: 8 samples in 2 batches stored, 4 rejected, 0 dropped\n"
+    assert f"rejected batches are in {tmp_path / 'spool' / 'rejected'}" in result.stderr
+    assert len(list((tmp_path / "spool" / "rejected").glob("*.json"))) == 1
+
+
+def test_settings_come_from_a_file_and_sigterm_delivers(
+    server: ServerProcess, device_id: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "agent.yaml"
+    config.write_text(
+        f"server: {server.address}\ncollector: simulator\nspool: {tmp_path / 'spool'}\n"
+        f"device_id: [{device_id}, {device_id}-b]\ninterval: 0.1\nbatch_age: 1000\n"
+    )
+    command = [sys.executable, "-m", "spacelink", "agent", "--config", str(config)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "is open after batch 0" in line:
+            break
+    # A batch would be cut after six seconds or later; what is there is open.
+    log = tmp_path / "spool" / "log" / f"{1:020d}.log"
+    while log.stat().st_size < 2000:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    rest = process.stderr.read()
+    assert process.wait(EXIT_SECONDS) == 0
+    process.stderr.close()
+    counts = re.search(r"samples: (\d+) collected, (\d+) acked, 0 rejected, 0 dropped; .* 0 spooled", rest)
+    assert counts is not None, rest
+    collected, acked = map(int, counts.groups())
+    assert collected == acked > 2
+    assert len(stored(server, device_id)) + len(stored(server, f"{device_id}-b")) == acked
+
+
+def test_second_agent_on_a_spool_is_told_so(server: ServerProcess, tmp_path: Path) -> None:
+    spool = Spool(tmp_path, SpoolSettings())
+    result = run(server, "--collector", "simulator", "--spool", str(tmp_path))
+    spool.close()
+    assert result.returncode == 1
+    assert "is in use by another agent" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ("", "Missing option '--collector'"),
+        ("--collector gps", "'gps' is not one of 'simulator', 'host', 'replay'"),
+        ("--collector replay", "--file: the collector replay needs a CSV file"),
+        ("--collector replay --file nowhere.csv", "File 'nowhere.csv' does not exist"),
+        ("--collector replay --file {file} --speed 0", "'0': expected a number above 0, or max"),
+        ("--collector replay --file {file} --speed fast", "'fast': expected a number above 0, or max"),
+        ("--collector replay --file {file} --column latency_ms", "--column 'latency_ms': expected METRIC="),
+        ("--collector replay --file {file} --column latency_ms=rtt", "column 'rtt' is not in the header"),
+        (
+            "--collector replay --file {file} --device-id a --device-id b",
+            "--device-id: the collector replay",
+        ),
+        ("--collector simulator --file {file}", "--file is for the collector replay"),
+        ("--collector simulator --target a:1", "--target is for the collector host"),
+        ("--collector simulator --device-id a --device-id a", "--device-id: expected each device once"),
+        ("--collector simulator --device-id b*d", "--device-id 'b*d': expected 1 to 128 characters"),
+        ("--collector simulator --interval 0", "Invalid value for '--interval'"),
+        ("--collector simulator --batch-samples 0", "Invalid value for '--batch-samples'"),
+        ("--collector simulator --spool-bytes 1000", "Invalid value for '--spool-bytes'"),
+        ("--collector host", "--target: the collector host needs at least one HOST:PORT"),
+        ("--collector host --target example.org", "--target 'example.org': expected HOST:PORT"),
+        ("--collector host --target a:1 --interface dish9", "interface 'dish9' is unknown"),
+    ],
+)
+def test_wrong_usage_is_told_in_time(tmp_path: Path, flags: str, problem: str) -> None:
+    path = recording(tmp_path / "day.csv", 1)
+    arguments = [part.format(file=path) for part in flags.split()]
+    result = CliRunner().invoke(agent, [*arguments, "--spool", str(tmp_path / "spool")])
+    assert result.exit_code == 2, result.output
+    assert problem in " ".join(result.output.split())
+    assert not (tmp_path / "spool").exists()
+
+
+def test_help_has_examples() -> None:
+    result = CliRunner().invoke(agent, ["--help"])
+    assert result.exit_code == 0
+    assert "spacelink agent --collector replay --file recording.csv.gz --speed max" in result.output

@@ -1,0 +1,164 @@
+"""The command line: `python -m bench [ingest|latency|watcher|idle-streams]`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench import ingest, latency, report, watcher
+from bench.idle_streams import measure_idle
+
+_QUICK_SECONDS = 2.0
+
+
+class _DefaultGroup(click.Group):
+    """A group that takes its first command where none is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
+
+
+_seconds = click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.5),
+    default=10.0,
+    show_default=True,
+    help="Length of each measurement.",
+)
+_rounds = click.option(
+    "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="How often each is measured."
+)
+_json = click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to a file."
+)
+_directory = click.option(
+    "--directory",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path("/var/tmp"),
+    show_default=True,
+    help="Where the stores are kept while they are measured; on a disk, or fsync costs nothing.",
+)
+_batch_sizes = click.option(
+    "--batch-size",
+    "batch_sizes",
+    type=click.Choice([str(size) for size in ingest.BATCH_SIZES]),
+    multiple=True,
+    help="Only this batch size; may be given several times.",
+)
+
+
+@click.group(cls=_DefaultGroup)
+def main() -> None:
+    """Measure ingest, in the same run, against the transport's ceiling and other stores.
+
+    Without a command it runs ingest.
+    """
+
+
+@main.command("ingest")
+@_rounds
+@_seconds
+@_batch_sizes
+@click.option("--quick", is_flag=True, help="A short look: one round of two seconds, without calibration.")
+@_json
+@_directory
+def ingest_command(
+    rounds: int,
+    seconds: float,
+    batch_sizes: tuple[str, ...],
+    quick: bool,
+    json_file: Path | None,
+    directory: Path,
+) -> None:
+    """Measure samples a second, ack latency, memory, wire and disk of every system."""
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    sizes = [int(size) for size in batch_sizes] or list(ingest.BATCH_SIZES)
+    with out.status("") as status:
+        peers = ingest.available(ingest.systems(), out.print)
+        if quick:
+            rounds, seconds = 1, _QUICK_SECONDS
+            plan = list(ingest.uncalibrated(peers, sizes, seconds))
+        else:
+            plan = list(ingest.calibrated(peers, sizes, seconds, directory, status.update))
+        waits = latency.plan(seconds)
+        ingest.run_rounds(plan, rounds, directory, status.update)
+        ingest.run_rounds(waits, rounds, directory, status.update)
+    report.show_ingest(out, plan)
+    report.show_latency(out, waits)
+    _write(json_file, facts, ingest=_documents(plan), latency=_documents(waits))
+
+
+@main.command("latency")
+@_rounds
+@_seconds
+@_json
+@_directory
+def latency_command(rounds: int, seconds: float, json_file: Path | None, directory: Path) -> None:
+    """Measure the ack latency of 64 streams, from a closed loop to a full window."""
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    plan = latency.plan(seconds)
+    with out.status("") as status:
+        ingest.run_rounds(plan, rounds, directory, status.update)
+    report.show_latency(out, plan)
+    _write(json_file, facts, latency=_documents(plan))
+
+
+@main.command("watcher")
+@click.option("--pairs", type=click.IntRange(min=1), default=5, show_default=True, help="How many pairs.")
+@_seconds
+@_batch_sizes
+@_json
+@_directory
+def watcher_command(
+    pairs: int, seconds: float, batch_sizes: tuple[str, ...], json_file: Path | None, directory: Path
+) -> None:
+    """Measure ingest with and without a watcher that has stopped reading."""
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    found = {}
+    for size in [int(size) for size in batch_sizes] or [10, 1000]:
+        with out.status("") as status:
+            found[size] = watcher.run_pairs(size, pairs, seconds, directory, status.update)
+        report.show_watcher(out, size, found[size])
+    documents = {str(size): [asdict(pair) for pair in found[size]] for size in found}
+    _write(json_file, facts, watcher=documents)
+
+
+@main.command("idle-streams")
+@click.option(
+    "--streams", type=click.IntRange(min=1), default=1000, show_default=True, help="How many streams."
+)
+@_json
+@_directory
+def idle_streams_command(streams: int, json_file: Path | None, directory: Path) -> None:
+    """Measure the memory of idle streams, all on one connection and each on its own."""
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    with out.status("opening streams"):
+        found = [measure_idle(streams, connections, directory) for connections in (1, streams)]
+    report.show_idle(out, found)
+    _write(json_file, facts, idle_streams=[asdict(idle) for idle in found])
+
+
+def _documents(plan: list[ingest.Series]) -> list[dict[str, Any]]:
+    return [report.series_document(series) for series in plan]
+
+
+def _write(json_file: Path | None, facts: dict[str, Any], **found: object) -> None:
+    if json_file is not None:
+        report.write_json(json_file, {"machine": facts, **found})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The samples of bench.walk in the wire format of each system."""

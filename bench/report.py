@@ -1,0 +1,206 @@
+"""Tables for a reader and a document for a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import grpc
+from rich.console import Console
+from rich.table import Column, Table
+
+from bench.idle_streams import IdleStreams
+from bench.ingest import Series
+from bench.measure import Measurement
+from bench.peers import SpaceLink
+from bench.walk import ALL_METRICS
+from bench.watcher import Pair, median_ratio
+
+# Wide enough for every column where there is no terminal to ask.
+_WIDTH = 170
+# The kernel's own work for a load, such as its writing to the disk, stays below this.
+_DISTURBED_CORES = 0.3
+_FSYNCS = 50
+
+
+def console() -> Console:
+    """Make a console that does not squeeze its tables in a pipe."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=_WIDTH)
+
+
+def machine(directory: Path) -> dict[str, Any]:
+    """Describe the machine, as far as it bears on the figures."""
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cores": os.cpu_count(),
+        "processor": model[0].partition(":")[2].strip() if model else platform.machine(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "fsync_ms": _fsync_ms(directory),
+        "python": platform.python_version(),
+        "grpcio": grpc.__version__,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def show_machine(out: Console, facts: dict[str, Any]) -> None:
+    """Print what the figures were measured on."""
+    memory = facts["memory_bytes"] / 2**30
+    out.print(
+        f"{facts['date']}: {facts['cores']} cores ({facts['processor']}), {memory:.0f} GiB, "
+        f"fsync of 4 KiB {facts['fsync_ms']:.1f} ms, Python {facts['python']}, grpcio {facts['grpcio']}"
+    )
+
+
+def show_ingest(out: Console, plan: Sequence[Series]) -> None:
+    """Print a table for each batch size, and what an ack of each system means."""
+    for size, group in groupby(plan, key=lambda series: series.settings.batch_size):
+        out.print(_ingest_table(size, list(group)))
+    meanings = {series.peer.name: series.peer.durability for series in plan}
+    for name, durability in meanings.items():
+        out.print(f"An ack of {name} means: {durability}.")
+    warn_if_disturbed(out, plan)
+
+
+def show_latency(out: Console, plan: Sequence[Series]) -> None:
+    """Print the ack latency table."""
+    table = _table("Ack latency, 64 streams", ("samples a batch", "window", "system"))
+    for heading in ("samples/s", "p50 ms", "p99 ms", "RSS MB"):
+        table.add_column(heading, justify="right")
+    for series in plan:
+        load = series.settings
+        table.add_row(
+            str(load.batch_size),
+            str(load.window),
+            series.peer.name,
+            _number(_rate(series)),
+            *(f"{_median(series, pick):.1f}" for pick in (_p50, _p99)),
+            f"{_median(series, _rss) / 1e6:.0f}",
+        )
+    out.print(table)
+    warn_if_disturbed(out, plan)
+
+
+def warn_if_disturbed(out: Console, plan: Sequence[Series]) -> None:
+    """Say so where other processes have taken part of the machine."""
+    other = max(measurement.other_cores for series in plan for measurement in series.measurements)
+    if other > _DISTURBED_CORES:
+        out.print(f"Other processes kept up to {other:.1f} cores busy: the figures say little.")
+
+
+def show_watcher(out: Console, size: int, pairs: list[Pair]) -> None:
+    """Print what a stalled watcher costs."""
+    table = _table(f"Ingest with a stalled watcher, {size} samples a batch", ())
+    for heading in ("samples/s without", "samples/s with", "ratio"):
+        table.add_column(heading, justify="right")
+    for pair in pairs:
+        table.add_row(_number(pair.alone), _number(pair.watched), f"{pair.ratio:.3f}")
+    out.print(table)
+    out.print(f"The median ratio is {median_ratio(pairs):.3f}.")
+
+
+def show_idle(out: Console, found: Sequence[IdleStreams]) -> None:
+    """Print what idle streams cost."""
+    table = _table("Idle Ingest streams", ())
+    for heading in ("streams", "connections", "RSS before MB", "RSS after MB", "KB a stream"):
+        table.add_column(heading, justify="right")
+    for idle in found:
+        sizes = (f"{idle.before_bytes / 1e6:.1f}", f"{idle.after_bytes / 1e6:.1f}")
+        table.add_row(str(idle.streams), str(idle.connections), *sizes, f"{idle.bytes_per_stream / 1000:.1f}")
+    out.print(table)
+
+
+def write_json(file: Path, document: dict[str, Any]) -> None:
+    """Write a document for a program."""
+    file.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def series_document(series: Series) -> dict[str, Any]:
+    """Describe all measurements of a series."""
+    return {
+        "system": series.peer.name,
+        "durability_at_ack": series.peer.durability,
+        **asdict(series.settings),
+        "median_samples_per_second": _rate(series),
+        "median_values_per_second": _rate(series) * len(ALL_METRICS),
+        "measurements": [asdict(measurement) for measurement in series.measurements],
+    }
+
+
+def _ingest_table(size: int, group: list[Series]) -> Table:
+    table = _table(f"Ingest, {size} samples x {len(ALL_METRICS)} metrics a batch", ("system",))
+    headings = ("conns x window", "samples/s", "values/s", "SpaceLink ÷ this", "ack p50 ms", "ack p99 ms")
+    for heading in (*headings, "RSS MB", "wire B/sample", "disk B/sample"):
+        table.add_column(heading, justify="right")
+    ours = next((_rate(series) for series in group if isinstance(series.peer, SpaceLink)), None)
+    for series in group:
+        table.add_row(*_ingest_row(series, ours))
+    return table
+
+
+def _ingest_row(series: Series, ours: float | None) -> list[str]:
+    rate = _rate(series)
+    return [
+        series.peer.name,
+        f"{series.settings.connections} x {series.settings.window}",
+        _number(rate),
+        _number(rate * len(ALL_METRICS)),
+        "" if ours is None else f"{ours / rate:.2f}",
+        f"{_median(series, _p50):.1f}",
+        f"{_median(series, _p99):.1f}",
+        f"{_median(series, _rss) / 1e6:.0f}",
+        f"{_median(series, lambda m: m.load.wire_bytes / m.load.acked_samples):.1f}",
+        f"{_median(series, _disk):.1f}" if series.peer.keeps_data else "",
+    ]
+
+
+def _table(title: str, headings: Sequence[str]) -> Table:
+    return Table(*(Column(heading, no_wrap=True) for heading in headings), title=title, title_justify="left")
+
+
+def _rate(series: Series) -> float:
+    return _median(series, lambda measurement: measurement.load.samples_per_second)
+
+
+def _p50(measurement: Measurement) -> float:
+    return measurement.load.latency_p50_ms
+
+
+def _p99(measurement: Measurement) -> float:
+    return measurement.load.latency_p99_ms
+
+
+def _rss(measurement: Measurement) -> float:
+    return measurement.server_rss_bytes
+
+
+def _disk(measurement: Measurement) -> float:
+    return measurement.disk_bytes / measurement.load.acked_samples
+
+
+def _median(series: Series, pick: Callable[[Measurement], float]) -> float:
+    return statistics.median(pick(measurement) for measurement in series.measurements)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _fsync_ms(directory: Path) -> float:
+    with tempfile.TemporaryFile(dir=directory) as file:
+        times = []
+        for _ in range(_FSYNCS):
+            os.write(file.fileno(), bytes(4096))
+            start = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1000

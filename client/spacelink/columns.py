@@ -209,15 +209,14 @@ def _first_of_equals(columns: TelemetryColumns) -> NDArray[np.bool_]:
         return keep
     # Only runs of one time can hold duplicates; they are short and rare.
     in_run = np.flatnonzero(np.append(repeated, False) | np.append(False, repeated))
-    matrix = [values.view(np.uint32) for values in columns.metrics.values()]
+    cells: list[NDArray[Any]] = [times[in_run], *(values[in_run] for values in columns.metrics.values())]
     if columns.status is not None:
-        matrix.append(columns.status.astype(np.uint32))
-    seen: set[tuple[int, ...]] = set()
-    for row in in_run:
-        key = (int(times[row]), *(int(column[row]) for column in matrix))
-        if key in seen:
-            keep[row] = False
-        seen.add(key)
+        cells.append(columns.status[in_run])
+    matrix = np.concatenate([cell.view(np.uint8).reshape(len(in_run), -1) for cell in cells], axis=1)
+    rows = matrix.view(np.dtype((np.void, matrix.shape[1]))).ravel()
+    firsts = np.unique(rows, return_index=True)[1]
+    keep[in_run] = False
+    keep[in_run[firsts]] = True
     return keep
 
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spacelink import columns as module
 from spacelink.columns import METRICS, TelemetryColumns, concatenate, merge
 from spacelink.v1.telemetry_pb2 import DeviceStatus, MetricColumn, TelemetryBatch
 from tests import encodings
+from tests.properties import UNTIMED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,7 @@ def identical(one: TelemetryColumns, other: TelemetryColumns) -> bool:
 # Encoding
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(telemetry(), st.integers(0, 2**63 - 1))
 def test_round_trip(columns: TelemetryColumns, sequence: int) -> None:
     data = columns.encode(sequence)
@@ -100,7 +101,7 @@ def test_round_trip(columns: TelemetryColumns, sequence: int) -> None:
     assert decoded.device_id == "dish-1"
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(telemetry())
 def test_public_message_has_the_same_values(columns: TelemetryColumns) -> None:
     message = TelemetryBatch.FromString(columns.encode())
@@ -113,7 +114,7 @@ def test_public_message_has_the_same_values(columns: TelemetryColumns) -> None:
     assert [int(status) for status in message.status] == statuses
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(telemetry(), st.sampled_from(encodings.VARIANTS))
 def test_every_encoding_is_read_bit_by_bit(columns: TelemetryColumns, variant: Any) -> None:
     decoded = TelemetryColumns.decode(variant(columns.encode()))
@@ -172,7 +173,7 @@ def test_decode_refuses(data: bytes, names: str) -> None:
         TelemetryColumns.decode(data)
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.binary(max_size=60))
 def test_decode_takes_or_refuses_anything(data: bytes) -> None:
     try:
@@ -209,7 +210,7 @@ def test_not_contiguous_arrays_are_written_in_order() -> None:
 # Selecting
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(telemetry(), st.data())
 def test_take(columns: TelemetryColumns, data: st.DataObject) -> None:
     mask = data.draw(st.lists(st.booleans(), min_size=len(columns), max_size=len(columns)))
@@ -233,7 +234,7 @@ def test_select() -> None:
 # Joining
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.lists(telemetry(), min_size=1, max_size=4))
 def test_concatenate(parts: list[TelemetryColumns]) -> None:
     joined = concatenate(parts)
@@ -243,7 +244,7 @@ def test_concatenate(parts: list[TelemetryColumns]) -> None:
     assert (joined.status is None) == all(part.status is None for part in parts)
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.lists(st.one_of(telemetry(8, few=True), telemetry(few=False)), min_size=1, max_size=4))
 def test_merge(parts: list[TelemetryColumns]) -> None:
     names = sorted({name for part in parts for name in part.metrics})
@@ -252,7 +253,7 @@ def test_merge(parts: list[TelemetryColumns]) -> None:
     assert rows_of(merge(parts)) == expected
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(telemetry(8, few=True))
 def test_merge_twice_changes_nothing(columns: TelemetryColumns) -> None:
     once = merge([columns])

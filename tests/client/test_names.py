@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spacelink import _names
+from tests.properties import UNTIMED
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DIGITS = "0123456789"
@@ -35,14 +36,14 @@ def test_no_metric_name(text: str) -> None:
     assert not _names.is_metric_name(text)
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.text(max_size=6))
 def test_identifier_is_what_the_rule_says(text: str) -> None:
     allowed = LETTERS + LETTERS.upper() + DIGITS + "._:/@+-"
     assert _names.is_identifier(text) == (len(text) > 0 and all(c in allowed for c in text))
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.text(max_size=6))
 def test_metric_name_is_what_the_rule_says(text: str) -> None:
     is_name = text[:1] != "" and text[:1] in LETTERS and all(c in LETTERS + DIGITS + "_.-" for c in text)

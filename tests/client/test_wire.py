@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spacelink import _wire
@@ -23,6 +23,7 @@ from spacelink.v1.telemetry_pb2 import (
     WatchTelemetryResponse,
 )
 from tests import encodings
+from tests.properties import UNTIMED
 
 FULL = TelemetryBatch(
     device_id="dish-1",
@@ -141,7 +142,7 @@ def test_answers(view: Any, message: Any) -> None:
     assert read.batch.SerializeToString() == DATA
 
 
-@settings(deadline=None)
+@UNTIMED
 @given(st.integers(1, 15), st.one_of(st.binary(max_size=300), st.integers(0, 70_000).map(bytes)))
 def test_embed(number: int, data: bytes) -> None:
     assert _wire.embed(number, data) == encodings.delimited(number, data)

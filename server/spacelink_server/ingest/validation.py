@@ -26,6 +26,10 @@ _LEAD_NANOS = 86_400 * 1_000_000_000
 
 _MAX_EXTRA = 64
 
+# A batch is stored as a segment for each hour that it has samples in: more than
+# a year of hourly samples, and less than the event loop would notice.
+_MAX_SEGMENTS = 10_000
+
 _PERCENTS = ("packet_loss_percent", "obstruction_percent")
 _NOT_NEGATIVE = ("latency_ms", "jitter_ms", "downlink_mbps", "uplink_mbps")
 _ANY_FINITE = tuple(name for name in METRICS if name not in _PERCENTS + _NOT_NEGATIVE)
@@ -124,9 +128,15 @@ def segments_of(view: Any, size: int, limits: Limits) -> list[Segment]:
 def split(columns: TelemetryColumns) -> list[Segment]:
     """Make segments of samples in time order, none spanning too much time."""
     times = columns.time_unix_nano
-    segments = []
+    segments: list[Segment] = []
     start = 0
     while start < len(times):
+        if len(segments) == _MAX_SEGMENTS:
+            raise InvalidBatchError(
+                "TOO_SPARSE",
+                "time_unix_nano",
+                f"expected samples within at most {_MAX_SEGMENTS} spans of an hour; send several batches",
+            )
         end = int(np.searchsorted(times, times[start] + MAX_SPAN_NANOS, side="right"))
         part = columns.take(slice(start, end))
         span = int(times[start]), int(times[end - 1])
@@ -232,6 +242,10 @@ def _extra_columns(view: Any) -> list[tuple[str, bytes]]:
     extra = view.extra
     if not extra:
         return []
+    if len(extra) > _MAX_EXTRA:
+        raise InvalidBatchError(
+            "TOO_MANY_METRICS", "extra", f"{len(extra)} columns; expected at most {_MAX_EXTRA}"
+        )
     names = _metric_names(tuple([column.name for column in extra]))
     columns = [(name, column.values) for name, column in zip(names, extra, strict=True)]
     for name, data in columns:
@@ -244,10 +258,6 @@ def _extra_columns(view: Any) -> list[tuple[str, bytes]]:
 @lru_cache(maxsize=1024)
 def _metric_names(encoded: tuple[bytes, ...]) -> tuple[str, ...]:
     """Check the names of extra columns and decode them."""
-    if len(encoded) > _MAX_EXTRA:
-        raise InvalidBatchError(
-            "TOO_MANY_METRICS", "extra", f"{len(encoded)} columns; expected at most {_MAX_EXTRA}"
-        )
     names = tuple(name.decode("ascii", "replace") for name in encoded)
     if not all(map(is_metric_name, names)):
         raise InvalidBatchError("INVALID_METRIC_NAME", "extra.name", f"expected {METRIC_NAME_RULE}")

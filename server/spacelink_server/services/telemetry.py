@@ -44,6 +44,10 @@ _MAX_DEVICE_IDS = 1000
 _MAX_PAGE_SIZE = 1000
 _DEFAULT_PAGE_SIZE = 100
 
+# A page ends earlier where it would not fit into the 4 MiB that a gRPC client
+# takes by default. A sample has at most 6 kB.
+_PAGE_BYTES = 3_000_000
+
 # Reads run in threads of their own: more would only contend for the two things
 # they need, the disk and Python's global lock.
 _READ_THREADS = 4
@@ -123,11 +127,18 @@ class TelemetryService(TelemetryServiceServicer):
             lambda: [reading.newest_sample(self._store, _DEFAULT_TENANT, device_id) for device_id in page]
         )
         response = pb.ListLatestTelemetryResponse()
-        for sample in samples:
-            if sample is not None:
-                response.batches.append(pb.TelemetryBatch.FromString(sample.encode()))
-        if len(ids) > size:
-            response.next_page_token = _page_token(page[-1])
+        room = _PAGE_BYTES
+        listed = after
+        for device_id, sample in zip(page, samples, strict=True):
+            data = b"" if sample is None else sample.encode()
+            room -= len(data)
+            if room < 0:
+                break
+            listed = device_id
+            if data:
+                response.batches.append(pb.TelemetryBatch.FromString(data))
+        if ids and listed != ids[-1]:
+            response.next_page_token = _page_token(listed)
         return response
 
     async def SummarizeTelemetry(

@@ -21,6 +21,10 @@ Part: TypeAlias = Segment | TelemetryColumns
 # gRPC client takes by default, with room for names.
 _PART_BYTES = 3_000_000
 
+# Overlapping segments are merged when so many bytes of them are there: enough to
+# merge seldom, little to hold.
+_MERGE_BYTES = 4 * 1024 * 1024
+
 
 def read(store: Store, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Part]:
     """Read a device's samples with times in [start, end), in time order.
@@ -55,26 +59,36 @@ def newest_sample(store: Store, tenant_id: str, device_id: str) -> TelemetryColu
 
 def _merged(store: Store, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Part]:
     """Resolve overlaps; holds only what the next segment may still reach into."""
-    held: Part | None = None
+    held: list[Part] = []
+    last = size = 0
+    room = _MERGE_BYTES
     for segments in store.segments(tenant_id, device_id, start, end):
         for segment in segments:
-            if held is None:
-                held = segment
-            elif segment.first_time > _last_time(held):
-                yield held
-                held = segment
-            else:
-                joined = merge([columns_of(held), columns_of(segment)])
-                final = int(np.searchsorted(joined.time_unix_nano, segment.first_time))
-                if final:
-                    yield joined.take(slice(0, final))
-                held = joined.take(slice(final, None))
-    if held is not None:
-        yield held
+            if held and segment.first_time > last:
+                yield _joined(held)
+                held, size, room = [], 0, _MERGE_BYTES
+            held.append(segment)
+            last = max(last, segment.last_time)
+            size += len(segment.payload)
+            if size > room and len(held) > 1:
+                final, rest = _split(_joined(held), segment.first_time)
+                yield final
+                held, size = [rest], len(rest) * _sample_bytes(rest)
+                # What overlaps this deeply is not merged anew with each segment.
+                room = size + _MERGE_BYTES
+    if held:
+        yield _joined(held)
 
 
-def _last_time(part: Part) -> int:
-    return part.last_time if isinstance(part, Segment) else int(part.time_unix_nano[-1])
+def _joined(parts: list[Part]) -> Part:
+    return parts[0] if len(parts) == 1 else merge([columns_of(part) for part in parts])
+
+
+def _split(part: Part, time: int) -> tuple[TelemetryColumns, TelemetryColumns]:
+    """Part samples before a time from those at it and later."""
+    columns = columns_of(part)
+    row = int(np.searchsorted(columns.time_unix_nano, time))
+    return columns.take(slice(0, row)), columns.take(slice(row, None))
 
 
 def _clipped(columns: TelemetryColumns, start: int, end: int) -> Iterator[TelemetryColumns]:

@@ -115,10 +115,14 @@ class SqliteStore:
 
         Called by the same thread as commit.
         """
-        with _as_unavailable():
-            writer = self._write_connection()
-            with writer.begin():
-                return work(writer)
+        try:
+            with _as_unavailable():
+                writer = self._write_connection()
+                with writer.begin():
+                    return work(writer)
+        except StoreUnavailableError:
+            self._drop_writer()
+            raise
 
     def read(self, work: Callable[[sa.Connection], _T]) -> _T:
         """Run work in a read transaction; called by any thread."""

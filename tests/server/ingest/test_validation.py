@@ -126,7 +126,7 @@ GOOD_NAMES = ("snr", "a", "cpu.load-1_m", "z" * 64)
 ODD_NAMES = ("", "Snr", "1a", "a b", "ä", "z" * 65, "latency_ms", "status", "sequence", "extra", "device_id")
 
 
-def mostly(good: tuple[Any, ...], odd: tuple[Any, ...], weight: int = 5) -> st.SearchStrategy[Any]:
+def mostly(good: tuple[Any, ...], odd: tuple[Any, ...], weight: int = 12) -> st.SearchStrategy[Any]:
     """Give a good one weight times as often as there are odd ones, or more."""
     return st.sampled_from(good * (1 + weight * len(odd) // len(good)) + odd)
 
@@ -143,14 +143,14 @@ def batches(draw: st.DrawFn) -> TelemetryBatch:
     message = TelemetryBatch(
         device_id=draw(mostly(("dish-1", "a" * 128), ("", "a" * 129, "a b", "é", "d\n"))),
         sequence=draw(st.integers(0, 3)),
-        time_unix_nano=draw(st.lists(mostly(GOOD_TIMES, ODD_TIMES, 20), min_size=count, max_size=count)),
+        time_unix_nano=draw(st.lists(mostly(GOOD_TIMES, ODD_TIMES, 15), min_size=count, max_size=count)),
     )
     for name in draw(st.sets(st.sampled_from(METRICS))):
-        getattr(message, name).extend(column(mostly(GOOD_VALUES, ODD_VALUES, 20)))
+        getattr(message, name).extend(column(mostly(GOOD_VALUES, ODD_VALUES, 40)))
     for name in draw(st.lists(mostly(GOOD_NAMES, ODD_NAMES), max_size=3)):
-        message.extra.append(MetricColumn(name=name, values=column(mostly(GOOD_VALUES, ODD_VALUES, 20))))
+        message.extra.append(MetricColumn(name=name, values=column(mostly(GOOD_VALUES, ODD_VALUES, 40))))
     if draw(st.booleans()):
-        message.status.extend(column(mostly((0, 1, 2, 3, 4), (5, 127), 20)))
+        message.status.extend(column(mostly((0, 1, 2, 3, 4), (5, 127), 40)))
     return message
 
 
@@ -196,7 +196,7 @@ def test_the_strategy_makes_right_and_wrong_batches() -> None:
 
     count()
     assert seen["right"] >= 10
-    assert len(seen) >= 7, seen
+    assert len(seen) >= 6, seen
 
 
 # Each rule by itself.

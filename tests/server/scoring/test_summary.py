@@ -137,7 +137,7 @@ def test_the_error_holds_where_a_percentile_falls_between_values_far_apart(
 def test_memory_is_that_of_the_values(size: int) -> None:
     """Many small parts must not cost more than a few large ones."""
     part = np.ones(size, np.float32)
-    count = 20_000 // size
+    count = 5_000 // size
     accumulator = MetricAccumulator()
     tracemalloc.start()
     try:

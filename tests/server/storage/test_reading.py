@@ -141,11 +141,14 @@ def test_a_gap_within_a_segment(store: SqliteStore, device_id: str) -> None:
     assert read(store, device_id, T0 + 10, T0 + 20) == []
 
 
-def test_what_overlaps_is_given_out_as_soon_as_it_is_final(store: SqliteStore, device_id: str) -> None:
+def test_what_overlaps_is_given_out_as_soon_as_it_is_final(
+    store: SqliteStore, device_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A chain of overlaps must not be held in memory until its end."""
     submit(store, *(columns(device_id, (10 * n, 10 * n + 15), latency_ms=[n, n]) for n in range(50)))
+    monkeypatch.setattr(reading, "_MERGE_BYTES", 200)
     parts = read(store, device_id)
-    assert max(len(reading.columns_of(part)) for part in parts) <= 4
+    assert max(len(reading.columns_of(part)) for part in parts) <= 20
     assert [at - T0 for at, *_ in samples(parts)] == sorted(10 * n + d for n in range(50) for d in (0, 15))
 
 

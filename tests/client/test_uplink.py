@@ -100,10 +100,13 @@ class Stage:
     async def read(self) -> IngestRequest | None:
         return await anext(self._requests, None)
 
-    async def start(self, committed: int = 0, window: int = 64) -> str:
+    async def start(self, committed: int = 0, window: int = 64, names: list[str] | None = None) -> str:
+        """Answer a start with ready; the client may cancel the call as soon as it has that."""
         request = await self.read()
         assert request is not None
         assert request.WhichOneof("message") == "start"
+        if names is not None:
+            names.append(request.start.stream_id)
         ready = IngestReady(
             committed_sequence=committed,
             max_unacked_batches=window,
@@ -391,7 +394,7 @@ async def test_source_may_take_another_name(scripted: ScriptedServer, channel: g
     names: list[str] = []
 
     async def scene(stage: Stage) -> None:
-        names.append(await stage.start())
+        await stage.start(names=names)
         await stage.rest()
 
     scripted.scenes = [scene, scene]

@@ -35,9 +35,9 @@ _END, _LOCATION, _IDENTIFIER, _VERIFICATION_ID, _SIGNATURE = 0, 1, 2, 4, 6
 _SIGNATURE_SIZE = 32
 _KEY_GENERATOR = b"macaroons-key-generator"
 
-# HMAC fills its key up with zeros to SHA-256's block and xors it with these.
+# HMAC fills its key up to SHA-256's block, and xors it with these.
+_FILL = bytes(sha256().block_size - _SIGNATURE_SIZE)
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
-_INNER_REST, _OUTER_REST = (bytes((pad,)) * (sha256().block_size - _SIGNATURE_SIZE) for pad in (0x36, 0x5C))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,9 @@ class Macaroon:
         for part in (self.identifier, *self.caveats):
             # HMAC by hand (RFC 2104): hmac.digest takes twice as long, for it
             # sets up a context of OpenSSL's for every link.
-            inner = sha256(signature.translate(_INNER) + _INNER_REST + part).digest()
-            signature = sha256(signature.translate(_OUTER) + _OUTER_REST + inner).digest()
+            block = signature + _FILL
+            inner = sha256(block.translate(_INNER) + part).digest()
+            signature = sha256(block.translate(_OUTER) + inner).digest()
             signatures.append(signature)
         if not hmac.compare_digest(signature, self.signature):
             raise InvalidTokenError("token: the signature does not match")

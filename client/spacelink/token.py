@@ -9,11 +9,11 @@ from __future__ import annotations
 import binascii
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypedDict
 
 from spacelink import _caveats, _pymacaroons
 from spacelink._names import IDENTIFIER_RULE, is_identifier
@@ -148,18 +148,7 @@ class Token:
         Raises:
             InvalidTokenError: the text is not exactly that of a token.
         """
-        if not text.startswith(PREFIX):
-            raise InvalidTokenError(f"token: does not start with {PREFIX}")
-        if len(text) > _MAX_TEXT:
-            raise InvalidTokenError(f"token: {len(text)} characters, at most {_MAX_TEXT} are allowed")
-        try:
-            data = binascii.a2b_base64(text[len(PREFIX) :].encode("ascii").translate(_TO_STANDARD) + b"==")
-        except ValueError:
-            raise InvalidTokenError("token: not base64url") from None
-        # The decoder skips over what is not base64.
-        if _to_text(data) != text:
-            raise InvalidTokenError("token: not base64url in its only valid form")
-        return cls.decode(data)
+        return cls.decode(to_data(text))
 
     def attenuate(  # noqa: PLR0913 - one keyword for each kind of caveat
         self,
@@ -208,11 +197,13 @@ class Token:
             "expires": expires,
             "not_before": not_before,
             "ip": ip,
+            # Before the limits: a limit belongs to whoever has the same caveats
+            # up to it, so siblings with other labels have limits of their own.
+            "label": label,
             "rate_limit": rate_limit,
             "quota": quota,
-            "label": label,
         }
-        caveats = [_encode_caveat(key, value) for key, value in arguments.items() if value is not None]
+        caveats = encode_caveats(arguments)
         if not caveats:
             raise ValueError(f"attenuate needs at least one of {', '.join(arguments)}")
         try:
@@ -239,6 +230,22 @@ class Token:
         return f"<Token {self.identifier.token_id} of {self.identifier.tenant}>"
 
 
+def to_data(text: str) -> bytes:
+    """Give the binary form that a token's text stands for; InvalidTokenError says why it stands for none."""
+    if not text.startswith(PREFIX):
+        raise InvalidTokenError(f"token: does not start with {PREFIX}")
+    if len(text) > _MAX_TEXT:
+        raise InvalidTokenError(f"token: {len(text)} characters, at most {_MAX_TEXT} are allowed")
+    try:
+        data = binascii.a2b_base64(text[len(PREFIX) :].encode("ascii").translate(_TO_STANDARD) + b"==")
+    except ValueError:
+        raise InvalidTokenError("token: not base64url") from None
+    # The decoder skips over what is not base64.
+    if _to_text(data) != text:
+        raise InvalidTokenError("token: not base64url in its only valid form")
+    return data
+
+
 def _to_text(data: bytes) -> str:
     return PREFIX + binascii.b2a_base64(data, newline=False).translate(_FROM_STANDARD, b"=").decode("ascii")
 
@@ -248,6 +255,30 @@ def _explain(data: bytes) -> _caveats.Caveat | InvalidCaveat:
         return _caveats.parse(data)
     except InvalidTokenError as error:
         return InvalidCaveat(data, error.message)
+
+
+class Bounds(TypedDict, total=False):
+    """What a token may be bound to when it is minted; see Token.attenuate."""
+
+    scope: Words | None
+    device: Words | None
+    network: Words | None
+    expires: Instant | None
+    not_before: Instant | None
+    ip: Words | None
+    rate_limit: str | None
+    quota: str | None
+    label: str | None
+
+
+def encode_caveats(arguments: Mapping[str, Any]) -> list[bytes]:
+    """Write the caveats of Token.attenuate's arguments; None gives none.
+
+    Raises:
+        ValueError: an argument cannot be written as a caveat.
+        TypeError: an argument is of another type.
+    """
+    return [_encode_caveat(key, value) for key, value in arguments.items() if value is not None]
 
 
 def _encode_caveat(key: str, value: Words | Instant) -> bytes:

@@ -226,6 +226,13 @@ def test_attenuate_adds_a_caveat_for_each_argument_and_nothing_for_none() -> Non
     assert sorted(caveats) == ["label = a", "quota = 1/day", "scope = telemetry:read"]
 
 
+def test_a_label_makes_the_limits_of_siblings_their_own() -> None:
+    parent = minted()
+    siblings = [parent.attenuate(rate_limit="100/minute", quota="10/day", label=label) for label in "ab"]
+    first, second = (set(sibling.macaroon.verify(KEY)) for sibling in siblings)
+    assert first & second == set(parent.macaroon.verify(KEY))
+
+
 def test_attenuate_counts_a_timedelta_from_now() -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     token = minted().attenuate(expires=timedelta(hours=1))

@@ -1,0 +1,52 @@
+"""The tenants, in memory: their keys and what they may store."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from spacelink_server.access.limits import samples_per_day
+from spacelink_server.storage import tenants
+
+if TYPE_CHECKING:
+    from spacelink_server.access.keys import KeyRing
+    from spacelink_server.access.limits import LimitKey
+    from spacelink_server.access.writes import Database
+    from spacelink_server.storage.tenants import Tenant, TenantKey
+    from spacelink_server.storage.transactions import Connection
+
+
+class TenantDirectory:
+    """Keeps the keys of a KeyRing and the quotas of tenants as the store has them."""
+
+    def __init__(self, database: Database, keys: KeyRing) -> None:
+        """Make a directory; refresh reads it."""
+        self._database = database
+        self._keys = keys
+        self._quotas: dict[str, tuple[LimitKey, ...]] = {}
+        self._reading = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Take over what is in the store; on return it is in force here.
+
+        Raises:
+            MasterKeyError: the master key is not the one that the store was made with.
+            UnavailableError: the store failed.
+        """
+        # One at a time: an earlier reading must not replace a later one.
+        async with self._reading:
+            rows, keys = await self._database.read(_read)
+            self._keys.load(keys)
+            self._quotas = {
+                row.tenant_id: (samples_per_day(row.tenant_id, row.samples_per_day),)
+                for row in rows
+                if row.samples_per_day
+            }
+
+    def quotas(self, tenant_id: str) -> tuple[LimitKey, ...]:
+        """Give what all samples of a tenant draw from, whichever token they come with."""
+        return self._quotas.get(tenant_id, ())
+
+
+def _read(connection: Connection) -> tuple[list[Tenant], list[TenantKey]]:
+    return tenants.all_tenants(connection), tenants.keys(connection)

@@ -1,0 +1,101 @@
+"""What each method of both planes asks of its caller; a method that is not here is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError
+
+from spacelink._caveats import ANY, Tenant
+from spacelink._wire import SubmitRequestView
+from spacelink.errors import InvalidTokenError
+from spacelink.token import Token
+from spacelink_server.access.rules import AUTHENTICATED, PUBLIC, Access, any_tenant, tenant_field
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from spacelink_server.access.rules import Rules
+
+
+def _device_ids(request: Any) -> Collection[str]:
+    """Give the devices of a request for which none means all."""
+    return request.device_ids or (ANY,)
+
+
+def _submitted_device(data: bytes) -> Collection[str]:
+    view = SubmitRequestView()
+    try:
+        view.ParseFromString(data)
+    except DecodeError:
+        return ()  # the method itself says what is wrong with the request
+    return (view.batch.device_id.decode(errors="replace"),)
+
+
+def tenant_of(token: Token) -> str:
+    """Tell whose a token is: an operator's that is narrowed to a tenant is that tenant's."""
+    named = {token.identifier.tenant}
+    named.update(caveat.tenant for caveat in token.inspect().caveats if isinstance(caveat, Tenant))
+    named.discard(ANY)
+    return named.pop() if len(named) == 1 else ANY
+
+
+def _token_tenant(request: Any) -> str:
+    """Give the tenant of a request that names it, or a token."""
+    try:
+        return tenant_field(request) or tenant_of(Token.parse(request.token))
+    except InvalidTokenError:
+        return ""
+
+
+_TELEMETRY = "/spacelink.v1.TelemetryService/"
+_SESSION = "/spacelink.v1.SessionService/"
+_PARTNER = "/spacelink.v1.PartnerService/"
+_TOKENS = "/spacelink.admin.v1.TokenService/"
+_GOVERNANCE = "/spacelink.admin.v1.GovernanceService/"
+_AUDIT = "/spacelink.admin.v1.AuditService/"
+_TENANT = "/spacelink.admin.v1.TenantService/"
+_ACCOUNT = "/spacelink.admin.v1.AccountService/"
+_HEALTH = "/grpc.health.v1.Health/"
+
+RULES: Rules = {
+    # Each batch of a stream is held against the devices of the token on its own.
+    _TELEMETRY + "Ingest": Access("telemetry:write"),
+    _TELEMETRY + "SubmitTelemetry": Access("telemetry:write", devices=_submitted_device),
+    _TELEMETRY + "QueryTelemetry": Access("telemetry:read", devices=_device_ids),
+    _TELEMETRY + "ListLatestTelemetry": Access("telemetry:read", devices=_device_ids),
+    _TELEMETRY + "SummarizeTelemetry": Access("telemetry:read", devices=_device_ids),
+    _TELEMETRY + "WatchTelemetry": Access("telemetry:read", devices=_device_ids),
+    _SESSION + "CreateSession": PUBLIC,
+    _SESSION + "GetSession": AUTHENTICATED,
+    _PARTNER + "GenerateApiKey": Access("partners:write"),
+    _PARTNER + "RotateApiKey": Access("partners:write"),
+    _PARTNER + "RevokeApiKey": Access("partners:write"),
+    _PARTNER + "ListApiKeys": Access("partners:read"),
+    _TOKENS + "MintToken": Access("tokens:write"),
+    _TOKENS + "InspectToken": Access("tokens:read", tenant=_token_tenant),
+    _TOKENS + "ListTokens": Access("tokens:read"),
+    _GOVERNANCE + "BanToken": Access("governance:write", tenant=_token_tenant),
+    _GOVERNANCE + "UnbanToken": Access("governance:write", tenant=_token_tenant),
+    _GOVERNANCE + "ListBans": Access("governance:read"),
+    _GOVERNANCE + "GetTokenGraph": Access("governance:read"),
+    _AUDIT + "ListAuditEvents": Access("audit:read"),
+    _AUDIT + "ExportAudit": Access("audit:read"),
+    _AUDIT + "VerifyAudit": Access("audit:read"),
+    _TENANT + "CreateTenant": Access("tenants:write", tenant=any_tenant),
+    _TENANT + "ListTenants": Access("tenants:read", tenant=any_tenant),
+    _TENANT + "UpdateTenant": Access("tenants:write", tenant=any_tenant),
+    _TENANT + "RotateTenantKey": Access("tenants:write"),
+    _ACCOUNT + "CreateUser": Access("accounts:write"),
+    _ACCOUNT + "ListUsers": Access("accounts:read"),
+    _ACCOUNT + "SetPassword": Access("accounts:write"),
+    _ACCOUNT + "SetRole": Access("accounts:write"),
+    _ACCOUNT + "DisableUser": Access("accounts:write"),
+    _HEALTH + "Check": PUBLIC,
+    _HEALTH + "List": PUBLIC,
+    _HEALTH + "Watch": PUBLIC,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": PUBLIC,
+}
+
+# All scopes that methods ask for, in order.
+SCOPES = tuple(sorted({rule.scope for rule in RULES.values() if isinstance(rule, Access)}))

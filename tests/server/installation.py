@@ -1,0 +1,173 @@
+"""An installation in this process: its store, its keys, and the services of access over real gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from spacelink.admin.v1 import (
+    account_pb2_grpc,
+    audit_pb2_grpc,
+    governance_pb2_grpc,
+    tenant_pb2_grpc,
+    token_pb2_grpc,
+)
+from spacelink.v1 import partner_pb2_grpc, session_pb2_grpc
+from spacelink_server.access import first_start
+from spacelink_server.access.allowances import Allowances
+from spacelink_server.access.api_keys import ApiKeys
+from spacelink_server.access.authentication import Authenticator
+from spacelink_server.access.authorization import Authorizer
+from spacelink_server.access.bans import BanList
+from spacelink_server.access.interceptor import AccessInterceptor, Gate
+from spacelink_server.access.limits import Limiter
+from spacelink_server.access.lineage import Lineage
+from spacelink_server.access.minting import Minter
+from spacelink_server.access.open_calls import OpenCalls
+from spacelink_server.access.passwords import Passwords
+from spacelink_server.access.refusals import Refusals
+from spacelink_server.access.sessions import Sessions
+from spacelink_server.access.tenancy import TenantDirectory
+from spacelink_server.access.verification import TokenVerifier
+from spacelink_server.access.writes import Database
+from spacelink_server.rpc import CallInterceptor
+from spacelink_server.services.admin_account import AccountService
+from spacelink_server.services.admin_audit import AuditService
+from spacelink_server.services.admin_governance import GovernanceService
+from spacelink_server.services.admin_tenant import TenantService
+from spacelink_server.services.admin_token import TokenService
+from spacelink_server.services.partner import PartnerService
+from spacelink_server.services.scopes import RULES
+from spacelink_server.services.session import SessionService
+from spacelink_server.storage.sqlite import SqliteStore
+from tests.server.plane import status_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+    from pathlib import Path
+
+
+class Clock:
+    """A clock that can be set forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+class Installation:
+    """Everything that decides about a call, wired as in the server."""
+
+    def __init__(self, directory: Path) -> None:
+        self.store = SqliteStore(directory)
+        self.clock = Clock()
+        self.keys = first_start.prepare(self.store, directory, {})
+        self.writer = ThreadPoolExecutor(1)
+        self.readers = ThreadPoolExecutor(2)
+        self.database = Database(self.store, self.writer, self.readers)
+        self.bans = BanList(self.database, _ignore)
+        self.directory = TenantDirectory(self.database, self.keys)
+        self.minter = Minter(self.keys)
+        self.passwords = Passwords()
+        self.sessions = Sessions(self.database, self.minter, self.passwords)
+        self.api_keys = ApiKeys(self.database, self.minter, self.bans, self.clock)
+        self.verifier = TokenVerifier(self.keys, self.bans, self.clock)
+        self.limiter = Limiter(self.database, self.clock)
+        self.operator = (directory / first_start.OPERATOR_TOKEN_FILE).read_text().strip()
+        self.open_calls = OpenCalls(self.bans, self.keys, self.clock)
+        self.lineage = Lineage(self.database)
+        self.refusals = Refusals(self.database)
+        self.gate = Gate(
+            Authenticator(self.verifier, self.api_keys.token_of),
+            Authorizer(self.keys, (), self.clock),
+            Allowances(self.database, self.directory.quotas),
+            self.limiter,
+            self.open_calls,
+            self.lineage,
+            self.refusals,
+        )
+        self.server = grpc.aio.server(interceptors=(CallInterceptor(), AccessInterceptor(RULES, self.gate)))
+        self._register()
+        port = self.server.add_insecure_port("127.0.0.1:0")
+        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self.token = token_pb2_grpc.TokenServiceStub(self.channel)
+        self.governance = governance_pb2_grpc.GovernanceServiceStub(self.channel)
+        self.audit = audit_pb2_grpc.AuditServiceStub(self.channel)
+        self.tenant = tenant_pb2_grpc.TenantServiceStub(self.channel)
+        self.account = account_pb2_grpc.AccountServiceStub(self.channel)
+        self.session = session_pb2_grpc.SessionServiceStub(self.channel)
+        self.partner = partner_pb2_grpc.PartnerServiceStub(self.channel)
+
+    def _register(self) -> None:
+        token_pb2_grpc.add_TokenServiceServicer_to_server(
+            TokenService(self.database, self.keys, self.bans, self.minter), self.server
+        )
+        governance_pb2_grpc.add_GovernanceServiceServicer_to_server(
+            GovernanceService(self.database, self.keys, self.bans, self.lineage), self.server
+        )
+        audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(self.database), self.server)
+        tenant_pb2_grpc.add_TenantServiceServicer_to_server(
+            TenantService(self.database, self.keys, self.directory), self.server
+        )
+        account_pb2_grpc.add_AccountServiceServicer_to_server(
+            AccountService(self.database, self.bans, self.passwords), self.server
+        )
+        session_pb2_grpc.add_SessionServiceServicer_to_server(
+            SessionService(self.database, self.sessions, self.gate.allowances, self.limiter), self.server
+        )
+        partner_pb2_grpc.add_PartnerServiceServicer_to_server(
+            PartnerService(self.database, self.bans, self.api_keys), self.server
+        )
+
+    async def close(self) -> None:
+        await self.channel.close()
+        await self.server.stop(0)
+        await self.limiter.close()
+        self.passwords.close()
+        self.writer.shutdown()
+        self.readers.shutdown()
+        self.store.close()
+
+
+async def _ignore(_: bool) -> None:
+    pass
+
+
+@contextlib.asynccontextmanager
+async def running(directory: Path) -> AsyncIterator[Installation]:
+    """Run an installation."""
+    installation = Installation(directory)
+    await installation.bans.refresh()
+    await installation.directory.refresh()
+    await installation.server.start()
+    polling = asyncio.create_task(installation.bans.run())
+    try:
+        yield installation
+    finally:
+        polling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await polling
+        await installation.close()
+
+
+def bearer(token: str, tenant: str = "") -> dict[str, Any]:
+    """Give the keyword of a call that presents a token."""
+    metadata = [("authorization", f"Bearer {token}")]
+    if tenant:
+        metadata.append(("x-spacelink-tenant", tenant))
+    return {"metadata": metadata}
+
+
+async def refusal(awaited: Awaitable[object]) -> dict[str, Any]:
+    """Give what the status of a call says that must fail: see status_of."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await awaited
+    return status_of(caught.value.code(), caught.value.trailing_metadata())

@@ -44,7 +44,7 @@ class Producer:
         )
         self.call = method(timeout=DEADLINE)
         self.ready: IngestReady | None = None
-        self._error: asyncio.Future[grpc.aio.AioRpcError] = asyncio.get_running_loop().create_future()
+        self._error: grpc.aio.AioRpcError | None = None
         self.call.add_done_callback(self._keep_error)
 
     @classmethod
@@ -125,24 +125,27 @@ class Producer:
         return await self.to_end()
 
     # When a write fails because the server has ended the call, grpc.aio puts an
-    # INTERNAL of its own over the server's status and gives out no more of what
-    # it received (grpc/grpc#36066). The rest reads on below that.
+    # INTERNAL of its own over the server's status, before or after that comes,
+    # and gives out no more of what it received (grpc/grpc#36066). The rest reads
+    # on below that.
 
     async def _read_on(self) -> IngestResponse:
-        if not self._error.done():
+        if self._error is None:
             data: Any = await self.call._cython_call.receive_serialized_message()  # type: ignore[attr-defined]
             if data is not grpc.aio.EOF:
                 return IngestResponse.FromString(data)
         async with asyncio.timeout(DEADLINE):
-            raise await self._error
+            while self._error is None:
+                await asyncio.sleep(0.01)
+                self._keep_error(self.call)
+        raise self._error
 
     def _keep_error(self, call: Any) -> None:
-        """Keep the first status that is not grpc.aio's own."""
+        """Keep the status of an ended call if it is not grpc.aio's own."""
         code, details = _immediately(call.code()), _immediately(call.details())
-        if details == "Internal error from Core" or self._error.done():
-            return
-        trailers = _immediately(call.trailing_metadata())
-        self._error.set_result(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers, details))
+        if details != "Internal error from Core" and self._error is None:
+            trailers = _immediately(call.trailing_metadata())
+            self._error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers, details)
 
 
 def _immediately(coroutine: Coroutine[Any, Any, _T]) -> _T:

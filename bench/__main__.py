@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,20 @@ def main() -> None:
 
     Without a command it runs ingest.
     """
+    # As on Ctrl-C, servers are stopped and stores removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @main.command("ingest")
 @_rounds
 @_seconds
 @_batch_sizes
+@click.option(
+    "--calibrate/--no-calibrate",
+    default=True,
+    show_default=True,
+    help="Look for each system's best concurrency first, or use what does for most.",
+)
 @click.option("--quick", is_flag=True, help="A short look: one round of two seconds, without calibration.")
 @_json
 @_directory
@@ -71,6 +80,7 @@ def ingest_command(
     rounds: int,
     seconds: float,
     batch_sizes: tuple[str, ...],
+    calibrate: bool,
     quick: bool,
     json_file: Path | None,
     directory: Path,
@@ -83,10 +93,11 @@ def ingest_command(
     with out.status("") as status:
         peers = ingest.available(ingest.systems(), out.print)
         if quick:
-            rounds, seconds = 1, _QUICK_SECONDS
-            plan = list(ingest.uncalibrated(peers, sizes, seconds))
-        else:
+            rounds, seconds, calibrate = 1, _QUICK_SECONDS, False
+        if calibrate:
             plan = list(ingest.calibrated(peers, sizes, seconds, directory, status.update))
+        else:
+            plan = list(ingest.uncalibrated(peers, sizes, seconds))
         waits = latency.plan(seconds)
         ingest.run_rounds(plan, rounds, directory, status.update)
         ingest.run_rounds(waits, rounds, directory, status.update)

@@ -26,7 +26,7 @@ from bench.walk import ALL_METRICS
 from bench.watcher import Pair, median_ratio
 
 # Wide enough for every column where there is no terminal to ask.
-_WIDTH = 170
+_WIDTH = 180
 # The kernel's own work for a load, such as its writing to the disk, stays below this.
 _DISTURBED_CORES = 0.3
 _FSYNCS = 50
@@ -139,7 +139,7 @@ def series_document(series: Series) -> dict[str, Any]:
 def _ingest_table(size: int, group: list[Series]) -> Table:
     table = _table(f"Ingest, {size} samples x {len(ALL_METRICS)} metrics a batch", ("system",))
     headings = ("conns x window", "samples/s", "values/s", "SpaceLink ÷ this", "ack p50 ms", "ack p99 ms")
-    for heading in (*headings, "RSS MB", "wire B/sample", "disk B/sample"):
+    for heading in (*headings, "CPU µs/batch", "RSS MB", "wire B/sample", "disk B/sample"):
         table.add_column(heading, justify="right")
     ours = next((_rate(series) for series in group if isinstance(series.peer, SpaceLink)), None)
     for series in group:
@@ -157,6 +157,7 @@ def _ingest_row(series: Series, ours: float | None) -> list[str]:
         "" if ours is None else f"{ours / rate:.2f}",
         f"{_median(series, _p50):.1f}",
         f"{_median(series, _p99):.1f}",
+        f"{_median(series, _cpu) * series.settings.batch_size * 1e6:.0f}",
         f"{_median(series, _rss) / 1e6:.0f}",
         f"{_median(series, lambda m: m.load.wire_bytes / m.load.acked_samples):.1f}",
         f"{_median(series, _disk):.1f}" if series.peer.keeps_data else "",
@@ -177,6 +178,10 @@ def _p50(measurement: Measurement) -> float:
 
 def _p99(measurement: Measurement) -> float:
     return measurement.load.latency_p99_ms
+
+
+def _cpu(measurement: Measurement) -> float:
+    return measurement.server_cpu_seconds / measurement.load.acked_samples
 
 
 def _rss(measurement: Measurement) -> float:

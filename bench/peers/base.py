@@ -40,8 +40,8 @@ class Peer(ABC):
     Attributes:
         name: how the report calls it.
         durability: what an ack of it means.
-        connections: how many connections or streams to try; a quick look takes
-            the third.
+        connections: how many connections or streams to try; the third is what is
+            taken without a calibration.
         window: batches under way on each of them.
         http: how to send over HTTP, or None for gRPC Ingest streams.
         keeps_data: whether there is anything to count.

@@ -105,7 +105,9 @@ class Profile:
         if throughput is not None and not 0 < throughput < math.inf:
             raise ValueError(f"minimum_throughput_mbps: expected above 0, got {throughput}")
         if not self.items:
-            raise ValueError(f"profile {self.name}: expected latency, loss or minimum_throughput_mbps, got none")
+            raise ValueError(
+                f"profile {self.name}: expected latency, loss or minimum_throughput_mbps, got none"
+            )
 
     @property
     def items(self) -> tuple[str, ...]:

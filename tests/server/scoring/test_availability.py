@@ -9,12 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacelink.v1.telemetry_pb2 import DeviceStatus
-from spacelink_server.scoring.availability import (
+from spacelink_server.scoring.availability import Sla, UnknownTime, assess
+from spacelink_server.scoring.runs import (
     Runs,
-    Sla,
     Spans,
-    UnknownTime,
-    assess,
     joined,
     runs,
     samples_needed,
@@ -70,6 +68,11 @@ def windows(rows: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return [((MARCH + start) * SECOND_NS, (MARCH + end) * SECOND_NS) for start, end in rows]
 
 
+@pytest.fixture(scope="module")
+def month(march: Samples) -> Runs:
+    return month_of(march, Sla(99.9))
+
+
 def month_of(samples: Samples, sla: Sla) -> Runs:
     start, end = MARCH * SECOND_NS - sla.lookaround_ns, APRIL * SECOND_NS + sla.lookaround_ns
     return runs(samples, 1, start, end, sla.max_gap_ns)
@@ -87,10 +90,10 @@ PERIOD = (MARCH * SECOND_NS, APRIL * SECOND_NS)
     ],
 )
 def test_a_month(
-    march: Samples, unknown: UnknownTime, excluded: int, outage: int, budget_ms: int, is_compliant: bool
+    month: Runs, unknown: UnknownTime, excluded: int, outage: int, budget_ms: int, is_compliant: bool
 ) -> None:
     sla = Sla(99.9, unknown=unknown)
-    found = assess(month_of(march, sla), PERIOD, sla, Spans.for_all(1, windows(MAINTENANCE)))
+    found = assess(month, PERIOD, sla, Spans.for_all(1, windows(MAINTENANCE)))
     assert found.period_ns == 31 * DAY * SECOND_NS
     assert found.maintenance_ns.tolist() == [2 * HOUR * SECOND_NS]
     assert found.unknown_ns.tolist() == [2 * HOUR * SECOND_NS]
@@ -103,30 +106,29 @@ def test_a_month(
     assert found.is_compliant.tolist() == [is_compliant]
 
 
-def test_every_outage_is_listed_whole(march: Samples) -> None:
+def test_every_outage_is_listed_whole(month: Runs) -> None:
     sla = Sla(99.9)
-    found = assess(month_of(march, sla), PERIOD, sla, Spans.for_all(1, windows(MAINTENANCE)))
+    found = assess(month, PERIOD, sla, Spans.for_all(1, windows(MAINTENANCE)))
     whole = [(0, *window) for window in windows([row[:2] for row in OUTAGES])]
     assert rows_of(found.outages.spans) == whole
     assert (found.outages.charged_ns // SECOND_NS).tolist() == [row[2] for row in OUTAGES]
     assert rows_of(found.dips.spans) == [(0, *window) for window in windows([row[:2] for row in DIPS])]
 
 
-def test_a_month_day_by_day_is_the_month(march: Samples) -> None:
+def test_a_month_day_by_day_is_the_month(march: Samples, month: Runs) -> None:
     sla = Sla(99.9)
-    whole = month_of(march, sla)
     ordered = march.in_order()
-    bounds = [whole.start_ns, *range(MARCH * SECOND_NS, APRIL * SECOND_NS + 1, DAY * SECOND_NS), whole.end_ns]
+    bounds = [month.start_ns, *range(MARCH * SECOND_NS, APRIL * SECOND_NS + 1, DAY * SECOND_NS), month.end_ns]
     parts = []
     for start, end in pairwise(bounds):
         needed = samples_needed(start, end, sla.max_gap_ns)
         rows = slice(*np.searchsorted(ordered.time_unix_nano, needed))
         parts.append(runs(ordered.take(np.arange(len(ordered))[rows]), 1, start, end, sla.max_gap_ns))
-    assert rows_of(joined(parts).up) == rows_of(whole.up)
-    assert rows_of(joined(parts).down) == rows_of(whole.down)
+    assert rows_of(joined(parts).up) == rows_of(month.up)
+    assert rows_of(joined(parts).down) == rows_of(month.down)
 
 
-def test_late_samples_change_the_silence_they_fill_and_nothing_else(march: Samples) -> None:
+def test_late_samples_change_the_silence_they_fill_and_nothing_else(march: Samples, month: Runs) -> None:
     sla = Sla(99.9)
     start, end = SILENCE[0]
     late = Samples.of_device(
@@ -134,7 +136,7 @@ def test_late_samples_change_the_silence_they_fill_and_nothing_else(march: Sampl
         (MARCH + np.arange(start, end, 10)) * SECOND_NS,
         status=np.full((end - start) // 10, DeviceStatus.DEVICE_STATUS_ACTIVE, np.uint8),
     )
-    before = assess(month_of(march, sla), PERIOD, sla, NOTHING)
+    before = assess(month, PERIOD, sla, NOTHING)
     after = assess(month_of(Samples.concatenate([march, late]), sla), PERIOD, sla, NOTHING)
     assert (before.unknown_ns - after.unknown_ns).tolist() == [HOUR * SECOND_NS]
     assert rows_of(after.outages.spans) == rows_of(before.outages.spans)

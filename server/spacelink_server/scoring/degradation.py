@@ -114,7 +114,7 @@ class Detector:
             samples: of any of the state's devices.
             received_ns: when they were received; breaks a silence.
         """
-        found = [self._hear(np.unique(samples.device), received_ns)]
+        found = self._hear(np.unique(samples.device), received_ns)
         ordered = samples.take(samples.is_known()).in_order()
         steps = (ordered.time_unix_nano - FIRST_BOUNDARY_NS) // STEP_NS
         is_in_time = steps >= self.state.step[ordered.device]
@@ -128,7 +128,7 @@ class Detector:
         """Look for devices that fell silent; call it every few seconds."""
         rows = np.flatnonzero(self.state.last_received_ns > 0)
         silent_ns = now_ns - self.state.last_received_ns[rows]
-        return self._silence(rows, silent_ns >= self._silence_ns, now_ns)
+        return Events.in_order(self._silence(rows, silent_ns >= self._silence_ns, now_ns))
 
     def resume(self, now_ns: int) -> None:
         """Begin to wait for samples anew: the time in which nobody listened is no device's silence."""
@@ -139,13 +139,13 @@ class Detector:
         """Take over an incident that is open already, known from elsewhere."""
         self.state.open_since_ns[device, cause] = since_ns
 
-    def _hear(self, rows: Moments, received_ns: int) -> Events:
+    def _hear(self, rows: Moments, received_ns: int) -> list[Events]:
         was_heard = self.state.last_received_ns[rows] > 0
         found = self._silence(rows[was_heard], np.zeros(int(was_heard.sum()), np.bool_), received_ns)
         self.state.last_received_ns[rows] = np.maximum(self.state.last_received_ns[rows], received_ns)
         return found
 
-    def _silence(self, rows: Moments, is_silent: Mask, now_ns: int) -> Events:
+    def _silence(self, rows: Moments, is_silent: Mask, now_ns: int) -> list[Events]:
         last_ns = self.state.last_received_ns[rows]
         threshold = np.full(len(rows), self._silence_ns / SECOND_NS)
         time = np.full(len(rows), now_ns)
@@ -159,12 +159,11 @@ class Detector:
         steps = steps[first]
         is_later = steps > self.state.step[rows]
         rows, steps = rows[is_later], steps[is_later]
-        was_there = rows[self.state.step[rows] >= 0]
-        found = [self._judge_loss(was_there)]
+        found = self._judge_loss(rows[self.state.lost_count[rows].any(axis=1)])
         slots = steps // _STEPS
         is_new_slot = slots > self.state.slots[rows, 0]
         ended = rows[is_new_slot]
-        found.append(self._judge_latency(ended[self.state.latency_count[ended] > 0]))
+        found += self._judge_latency(ended[self.state.latency_count[ended] > 0])
         self._begin_slot(ended, slots[is_new_slot])
         self.state.step[rows] = steps
         return found
@@ -209,9 +208,10 @@ class Detector:
             wider = np.pad(self.state.latencies, ((0, 0), (0, max(latencies, 2 * room) - room)))
             self.state = replace(self.state, latencies=wider)
 
-    def _judge_loss(self, rows: Moments) -> Events:
+    def _judge_loss(self, rows: Moments) -> list[Events]:
+        if not len(rows):
+            return []
         state = self.state
-        rows = rows[state.lost_count[rows].sum(axis=1) > 0]
         lost, count, slots = state.lost[rows], state.lost_count[rows], state.slots[rows]
         mean = lost.sum(axis=1) / count.sum(axis=1)
         is_lossy, is_heavy = lost > 0, lost > LOSS_PERCENT * count
@@ -229,7 +229,9 @@ class Detector:
         )
         return self._change(rows, Cause.LOSS, verdict)
 
-    def _judge_latency(self, rows: Moments) -> Events:
+    def _judge_latency(self, rows: Moments) -> list[Events]:
+        if not len(rows):
+            return []
         state = self.state
         median = self._slot_medians(rows)
         baseline, threshold = self._thresholds(rows)
@@ -275,24 +277,27 @@ class Detector:
         self.state.medians[rows, self.state.median_count[rows] % BASELINE_SLOTS] = median
         self.state.median_count[rows] += 1
 
-    def _change(self, rows: Moments, cause: Cause, verdict: _Verdict) -> Events:
-        """Open and close incidents, and tell which."""
+    def _change(self, rows: Moments, cause: Cause, verdict: _Verdict) -> list[Events]:
+        """Open and close incidents, and tell which; nothing as a rule."""
         since_ns = self.state.open_since_ns[rows, cause]
         opens = verdict.opens & (since_ns == 0)
         closes = verdict.closes & (since_ns > 0)
         since_ns = np.where(opens, verdict.since_ns, since_ns)
         self.state.open_since_ns[rows, cause] = np.where(closes, 0, since_ns)
-        changed = opens | closes
+        changed = np.flatnonzero(opens | closes)
+        if not len(changed):
+            return []
         threshold = np.where(opens, verdict.opening, verdict.closing)
-        return Events(
+        found = Events(
             rows[changed],
-            np.full(int(changed.sum()), cause, np.uint8),
+            np.full(len(changed), cause, np.uint8),
             opens[changed],
             verdict.time_ns[changed],
             since_ns[changed],
             verdict.value[changed],
             threshold[changed],
         )
+        return [found]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -332,4 +337,4 @@ def _start_ns(slots: Moments) -> Moments:
 def _oldest_ns(slots: Moments, part: Mask) -> Moments:
     """Give where the oldest of a part of the recent slots begins."""
     oldest = part.shape[1] - 1 - np.argmax(part[:, ::-1], axis=1)
-    return _start_ns(np.take_along_axis(slots, oldest[:, None], axis=1)[:, 0])
+    return _start_ns(slots[np.arange(len(slots)), oldest])

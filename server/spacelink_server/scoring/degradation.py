@@ -8,10 +8,11 @@ has one of three causes:
 - LATENCY. A slot is bad if its median is above the median of the last hours'
   slots by an absolute floor AND by a multiple of their deviation. Three bad
   slots of four open an incident, three good ones of four close it.
-- LOSS. The last four slots, the one under way included, have a mean loss above
-  LOSS_PERCENT with losses in each of them; or above OUTAGE_PERCENT, with two of
-  them above LOSS_PERCENT: a slot alone, as at a handover, opens nothing. It
-  closes below half of LOSS_PERCENT. OFFLINE counts as a loss of 100 %.
+- LOSS. The mean loss of the last 60 s is above LOSS_PERCENT, with losses in each
+  of the last four slots; or above BURST_PERCENT, with two of them above
+  LOSS_PERCENT by themselves: a slot alone, as at a handover, opens nothing. It
+  closes below half of LOSS_PERCENT. OFFLINE counts as a loss of 100 %, another
+  status without a loss as 0.
 - SILENCE. Nothing was received for a while, whatever the samples' own times.
 
 One incident is open per device and cause at most. Time comes in with the
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spacelink_server.scoring.detector_state import BASELINE_SLOTS, DetectorState
+from spacelink.v1.telemetry_pb2 import DeviceStatus
+from spacelink_server.scoring.detector_state import BASELINE_SLOTS, LOSS_SLOTS, RECENT_SLOTS, DetectorState
 from spacelink_server.scoring.incidents import Cause, Events
 from spacelink_server.scoring.samples import SECOND_NS
 from spacelink_server.scoring.window import percentiles
@@ -50,10 +52,10 @@ _STEPS = SLOT_NS // STEP_NS
 
 # The values below were measured on three days of a healthy dish, 28 hours at
 # 1 Hz (`python -m bench detection` prints what they find). Of its slots, one in
-# a hundred is 20 ms above the baseline and one in a thousand 40 ms; its deviation
-# is between 3 and 9 ms. Two slots of three above 25 ms and 5 deviations come four
-# times in the three days, three of four never; a step of 60 ms is above the
-# threshold, 46 ms at most, in every slot.
+# a hundred is 20 to 32 ms above the day's median and one in a thousand 40 to 49;
+# the deviation of two hours is 3 to 9 ms. Two slots of three above 25 ms and 5
+# deviations come six times in the three days, three of four never; a step of
+# 60 ms is above the threshold, 46 ms at most, in every slot.
 LATENCY_FLOOR_MS = 25.0
 LATENCY_DEVIATIONS = 5.0
 _SLOTS_TO_CHANGE = 3
@@ -68,10 +70,10 @@ _MAD_TO_DEVIATION = 1.4826
 # A mean over 60 s above 2 % is what people notice, and comes in ten of 6,766
 # slots, in three bursts. Only one of them goes through four slots.
 LOSS_PERCENT = 2.0
-# 6 s of a minute: more than all that the healthy dish loses in any minute, and
-# an outage has it within two slots.
-OUTAGE_PERCENT = 10.0
-_OUTAGE_SLOTS = 2
+# What the healthy dish passes in that one only: two seconds of a minute without
+# a link, or losses as heavy in other ways.
+BURST_PERCENT = 3.0
+_BURST_SLOTS = 2
 
 # Agents send every 5 s and try again for as long as a link is out; a minute is
 # the shortest outage of an SLA.
@@ -185,6 +187,9 @@ class Detector:
 
     def _add(self, samples: Samples) -> None:
         loss = np.where(samples.is_down(), np.float32(100), samples.packet_loss_percent)
+        # Of a device that reports a status only, OFFLINE has to come to an end too.
+        is_up = np.isnan(loss) & (samples.status != DeviceStatus.DEVICE_STATUS_UNSPECIFIED)
+        loss = np.where(is_up, np.float32(0), loss)
         is_there = ~np.isnan(loss)
         np.add.at(self.state.lost[:, 0], samples.device[is_there], loss[is_there])
         np.add.at(self.state.lost_count[:, 0], samples.device[is_there], 1)
@@ -212,22 +217,32 @@ class Detector:
         if not len(rows):
             return []
         state = self.state
-        lost, count, slots = state.lost[rows], state.lost_count[rows], state.slots[rows]
-        mean = lost.sum(axis=1) / count.sum(axis=1)
+        mean = self._lost_of_a_minute(rows)
+        slots = state.slots[rows, :RECENT_SLOTS]
+        lost, count = state.lost[rows, :RECENT_SLOTS], state.lost_count[rows, :RECENT_SLOTS]
         is_lossy, is_heavy = lost > 0, lost > LOSS_PERCENT * count
-        is_outage = (mean > OUTAGE_PERCENT) & (is_heavy.sum(axis=1) >= _OUTAGE_SLOTS)
-        is_page = (mean > LOSS_PERCENT) & is_lossy.all(axis=1)
+        is_burst = (mean > BURST_PERCENT) & (is_heavy.sum(axis=1) >= _BURST_SLOTS)
+        is_steady = (mean > LOSS_PERCENT) & is_lossy.all(axis=1)
         verdict = _Verdict(
-            opens=is_outage | is_page,
+            opens=is_burst | is_steady,
             # Until the four slots are full again after a gap, their mean is of less than 60 s.
             closes=(mean < LOSS_PERCENT / 2) & (slots[:, -1] >= 0),
             time_ns=(state.step[rows] + 1) * STEP_NS + FIRST_BOUNDARY_NS,
-            since_ns=_oldest_ns(slots, np.where(is_outage[:, None], is_heavy, is_lossy)),
+            since_ns=_oldest_ns(slots, np.where(is_burst[:, None], is_heavy, is_lossy)),
             value=mean,
-            opening=np.where(is_outage, OUTAGE_PERCENT, LOSS_PERCENT),
+            opening=np.where(is_burst, BURST_PERCENT, LOSS_PERCENT),
             closing=np.full(len(rows), LOSS_PERCENT / 2),
         )
         return self._change(rows, Cause.LOSS, verdict)
+
+    def _lost_of_a_minute(self, rows: Moments) -> Numbers:
+        """Give the mean loss of the last 60 s; the oldest slot counts by its part within them."""
+        weights = np.ones((len(rows), LOSS_SLOTS))
+        weights[:, -1] = 1 - (self.state.step[rows] % _STEPS + 1) / _STEPS
+        lost = (self.state.lost[rows] * weights).sum(axis=1)
+        count = (self.state.lost_count[rows] * weights).sum(axis=1)
+        mean: Numbers = np.divide(lost, count, out=np.full(len(rows), np.nan), where=count > 0)
+        return mean
 
     def _judge_latency(self, rows: Moments) -> list[Events]:
         if not len(rows):

@@ -133,14 +133,21 @@ def test_losses_at_every_handover_open_nothing_below_the_page() -> None:
     assert detected(replace(samples, packet_loss_percent=loss)) == []
 
 
-def test_offline_counts_as_lost() -> None:
+@pytest.mark.parametrize(
+    ("status_after", "opens_and_closes"),
+    [(DeviceStatus.DEVICE_STATUS_ACTIVE, [True, False]), (DeviceStatus.DEVICE_STATUS_UNSPECIFIED, [True])],
+)
+def test_offline_counts_as_lost_until_a_status_says_otherwise(
+    status_after: int, opens_and_closes: list[bool]
+) -> None:
     samples = healthy(HOUR)
     second = np.arange(len(samples))
-    status = np.where((second >= 1800) & (second < 1830), DeviceStatus.DEVICE_STATUS_OFFLINE, 1)
-    offline = replace(samples, status=status.astype(np.uint8), packet_loss_percent=np.full(len(samples), NAN))
-    assert [row[:2] for row in detected(offline)] == [(Cause.LOSS, True)]
-    active = replace(offline, packet_loss_percent=np.where(status == 1, np.float32(0), NAN))
-    assert [row[:2] for row in detected(active)] == [(Cause.LOSS, True), (Cause.LOSS, False)]
+    is_offline = (second >= 1800) & (second < 1830)
+    status = np.full(len(samples), status_after, np.uint8)
+    status[is_offline] = DeviceStatus.DEVICE_STATUS_OFFLINE
+    no_loss = np.full(len(samples), NAN)
+    found = detected(replace(samples, status=status, packet_loss_percent=no_loss))
+    assert [(row[0], row[1]) for row in found] == [(Cause.LOSS, is_open) for is_open in opens_and_closes]
 
 
 def test_a_slow_device_is_judged_by_its_own_last_slots() -> None:
@@ -217,7 +224,7 @@ def test_devices_do_not_disturb_one_another() -> None:
 
 def test_incidents_open_and_close_in_turn() -> None:
     flapping = healthy(2 * HOUR)
-    for start in range(HOUR, 2 * HOUR, 97):
+    for start in range(HOUR, 2 * HOUR, 187):
         flapping = changed(flapping, start, start + 47, loss=30, later_ms=55)
     events = rows(detector().feed(flapping, START_NS))
     for cause in (Cause.LATENCY, Cause.LOSS):

@@ -25,7 +25,7 @@ from spacelink_server.storage.sqlite import SqliteStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spacelink_server.config import Address, ServerConfig
+    from spacelink_server.config import Address, ServerConfig, Tls
     from spacelink_server.storage.store import Store
 
     Health: TypeAlias = health.aio.HealthServicer
@@ -103,8 +103,8 @@ async def serve(config: ServerConfig, on_ready: Callable[[Address, Address], Non
 async def _serve(
     config: ServerConfig, store: Store, on_ready: Callable[[Address, Address], None], stopping: asyncio.Event
 ) -> None:
-    data = _plane(config.listen, "listen", _DATA_SERVICES)
-    admin = _plane(config.admin_listen, "admin_listen", _ADMIN_SERVICES)
+    data = _plane(config.listen, "listen", _DATA_SERVICES, config.tls)
+    admin = _plane(config.admin_listen, "admin_listen", _ADMIN_SERVICES, config.tls)
     feed = LiveFeed()
     streams = StreamRegistry()
     committer = Committer(store, feed, config.queue_bytes, data.set_serving)
@@ -130,13 +130,16 @@ async def _serve(
     logger.info("stopped")
 
 
-def _plane(address: Address, setting: str, services: tuple[str, ...]) -> _Plane:
+def _plane(address: Address, setting: str, services: tuple[str, ...], tls: Tls | None) -> _Plane:
     server = grpc.aio.server(interceptors=(CallInterceptor(),), options=_OPTIONS)
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     try:
-        port = server.add_insecure_port(str(address))
+        if tls is None:
+            port = server.add_insecure_port(str(address))
+        else:
+            port = server.add_secure_port(str(address), tls.credentials())
     except RuntimeError:
         raise ConfigError(f"{setting} {address}: cannot listen there; is the address in use?") from None
     return _Plane(server, servicer, services, replace(address, port=port))

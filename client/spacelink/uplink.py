@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import grpc
 import grpc.aio
 
+from spacelink._credentials import ANONYMOUS
 from spacelink._retry import backoff_delays, is_retryable, retry_delay_from
 from spacelink._wire import embed
 from spacelink.errors import InternalError, SpaceLinkError, UnavailableError, from_rpc_error
@@ -19,6 +20,8 @@ from spacelink.v1.telemetry_pb2 import IngestDropped, IngestReady, IngestRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from spacelink._credentials import Credentials
 
 _METHOD = f"/{telemetry_pb2.DESCRIPTOR.services_by_name['TelemetryService'].full_name}/Ingest"
 
@@ -32,6 +35,9 @@ _BROKEN_CODES = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
+
+# The credential is not good (any more); another one may be.
+_REFUSING_CODES = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 
 # The source and the server agree on the sequence anew whenever a stream opens.
 _GAP_REASON = "SEQUENCE_GAP"
@@ -117,6 +123,8 @@ class Uplink:
     Args:
         channel: the connection to the server; stays the caller's.
         source: where the batches come from.
+        credentials: what is presented when the stream opens; when they are
+            replaced, the stream is ended in order and opened with the new ones.
         window: the most batches under way without an ack; the server's own
             limit holds too.
         compression: how messages are compressed, for thin links.
@@ -129,6 +137,7 @@ class Uplink:
         channel: grpc.aio.Channel,
         source: BatchSource,
         *,
+        credentials: Credentials = ANONYMOUS,
         window: int = DEFAULT_WINDOW,
         compression: grpc.Compression | None = None,
         patience: float | None = None,
@@ -137,6 +146,8 @@ class Uplink:
             _METHOD, response_deserializer=IngestResponse.FromString
         )
         self._source = source
+        self._credentials = credentials
+        self._presented = credentials.metadata()
         self._window = window
         self._compression = compression
         self._patience = patience
@@ -180,11 +191,19 @@ class Uplink:
         self._task.cancel()
         return bool(done) and not self._task.cancelled() and self._task.exception() is None
 
+    async def credential_replaced(self) -> None:
+        """Wait until there is another credential than the last one presented, which may never be."""
+        await self._credentials.replaced(self._presented)
+
     async def _deliver(self) -> None:
         delays = backoff_delays()
         while True:
             stream = self._new_stream()
-            error = await _outcome(stream)
+            retirement = asyncio.ensure_future(self._retire(stream))
+            try:
+                error = await _outcome(stream)
+            finally:
+                retirement.cancel()
             if stream.has_progressed:
                 delays = backoff_delays()
                 self._last_progress = stream.last_progress
@@ -194,8 +213,14 @@ class Uplink:
                 await self._pause(error, delays)
 
     def _new_stream(self) -> _Stream:
-        call = self._open_call(compression=self._compression)
+        self._presented = self._credentials.metadata()
+        call = self._open_call(compression=self._compression, metadata=self._presented)
         return _Stream(call, self._source, self._window)
+
+    async def _retire(self, stream: _Stream) -> None:
+        await self.credential_replaced()
+        _logger.info("there is a new credential; the stream is opened again with it")
+        stream.end_sending()
 
     async def _pause(self, error: SpaceLinkError | None, delays: Iterator[float]) -> None:
         delay = next(delays)
@@ -214,6 +239,8 @@ class Uplink:
 
     def _raise_if_final(self, error: SpaceLinkError, delay: float) -> None:
         passing = is_retryable(error) or error.code in _BROKEN_CODES or error.reason == _GAP_REASON
+        if error.code in _REFUSING_CODES:
+            passing = passing or self._credentials.metadata() != self._presented
         waited = time.monotonic() + delay - self._last_progress
         if not passing or (self._patience is not None and waited > self._patience):
             raise error
@@ -347,7 +374,7 @@ class _Stream:
             while (response := await self._read()) is not None:
                 self._take(response)
         finally:
-            self._end_sending()
+            self.end_sending()
 
     async def _read(self) -> IngestResponse | None:
         response: Any = await self._call.read()
@@ -359,7 +386,7 @@ class _Stream:
             self._take_ack(response.ack)
         elif kind == "drain":
             _logger.info("the server drains its streams")
-            self._end_sending()
+            self.end_sending()
 
     def _take_ack(self, ack: telemetry_pb2.IngestAck) -> None:
         if ack.committed_sequence > self._sent:
@@ -370,7 +397,8 @@ class _Stream:
         self._source.acked(ack.committed_sequence, ack.rejected)
         self._acked.set()
 
-    def _end_sending(self) -> None:
+    def end_sending(self) -> None:
+        """Send no more: what was sent is still acked, and then the stream ends."""
         if not self._stop.done():
             self._stop.set_result(None)
         self._acked.set()

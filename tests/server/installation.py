@@ -97,7 +97,8 @@ class Installation:
         self.server = grpc.aio.server(interceptors=(CallInterceptor(), AccessInterceptor(RULES, self.gate)))
         self._register()
         port = self.server.add_insecure_port("127.0.0.1:0")
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self.address = f"127.0.0.1:{port}"
+        self.channel = grpc.aio.insecure_channel(self.address)
         self.token = token_pb2_grpc.TokenServiceStub(self.channel)
         self.governance = governance_pb2_grpc.GovernanceServiceStub(self.channel)
         self.audit = audit_pb2_grpc.AuditServiceStub(self.channel)

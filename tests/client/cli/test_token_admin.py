@@ -46,6 +46,14 @@ def test_mint_prints_the_token_alone(ask: Ask, recorder: Recorder) -> None:
     }
 
 
+def test_mint_takes_the_installation_for_a_tenant(ask: Ask, recorder: Recorder) -> None:
+    recorder.answers["MintToken"] = token_pb2.MintTokenResponse(token=str(TOKEN))
+    assert ask("token", "mint", "--tenant", "*").exit_code == 0
+    call = recorder.take("MintToken")
+    assert call.request.tenant_id == "*"
+    assert "x-spacelink-tenant" not in call.metadata
+
+
 def test_the_list_of_minted_tokens(ask: Ask, recorder: Recorder) -> None:
     token = token_pb2.MintedToken(token_id="t", caveats=["a"], mint_time=NOON, minter="user:anna")
     recorder.answers["ListTokens"] = token_pb2.ListTokensResponse(tokens=[token])

@@ -60,6 +60,7 @@ async def test_a_minted_token_is_narrowed_banned_and_unbanned(
     found = await operator.inspect_token(child)
     assert (found.authentic, found.banned, found.tenant_id) == (True, False, "acme")
     assert found.caveats[0] == "tenant = acme"
+    assert found.digests[-1] == child.inspect().digest
     ban = await operator.ban_token(token=token, reason="leaked")
     assert ban.digest == found.digests[-3]
     assert await who(installation, child) == "TOKEN_BANNED"

@@ -150,7 +150,7 @@ def test_the_graph_is_a_tree(ask: Ask, recorder: Recorder) -> None:
             banned=True,
         ),
         governance_pb2.TokenNode(digest="d3", parent_digest="d1", caveat="label = [red]\x1b[2J"),
-        governance_pb2.TokenNode(digest="e0", token_id="u"),
+        governance_pb2.TokenNode(digest="e0", token_id="u", use_count=1, last_use_time=NOON),
     ]
     recorder.answers["GetTokenGraph"] = governance_pb2.GetTokenGraphResponse(nodes=nodes)
     result = ask("token", "graph", "--token-id", "t", "--output", "table")
@@ -159,7 +159,7 @@ def test_the_graph_is_a_tree(ask: Ask, recorder: Recorder) -> None:
         "└── tenant = acme d1",
         "├── label = a d2 1,234 calls, last 2026-01-31T12:00:00Z banned",
         r"└── label = [red]\x1b[2J d3",
-        "token u e0",
+        "token u e0 1 call, last 2026-01-31T12:00:00Z",
     ]
     assert recorder.take("GetTokenGraph").request.token_id == "t"
     first = json.loads(ask("token", "graph").stdout.splitlines()[0])

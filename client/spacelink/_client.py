@@ -94,22 +94,10 @@ class AsyncClient:
             self._open_channel = open_channel(self._target, self._security)
         return self._open_channel
 
-    async def _unary(
-        self,
-        call: Callable[..., grpc.aio.UnaryUnaryCall[Any, _T]],
-        request: object,
-        *,
-        repeatable: bool = True,
-    ) -> _T:
+    async def _unary(self, call: _Unary[_T], request: object, *, repeatable: bool = True) -> _T:
         return await _calls.unary(call, request, self._patience, self._credentials, repeatable=repeatable)
 
-    def _stream(
-        self,
-        call: Callable[..., grpc.aio.UnaryStreamCall[Any, _T]],
-        request: object,
-        *,
-        is_live: bool = False,
-    ) -> AsyncGenerator[_T]:
+    def _stream(self, call: _Stream[_T], request: object, *, is_live: bool = False) -> AsyncGenerator[_T]:
         return _calls.stream(call, request, self._patience, self._credentials, is_live=is_live)
 
     async def _pages(self, call: _Unary[_T], request: Any) -> AsyncGenerator[_T]:

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from spacelink._credentials import ANONYMOUS
 from spacelink._retry import backoff_delays, is_retryable, retry_delay_from
+from spacelink._stream_call import StreamCall
 from spacelink._wire import embed
 from spacelink.errors import InternalError, SpaceLinkError, UnavailableError, from_rpc_error
 from spacelink.v1 import telemetry_pb2
@@ -142,9 +144,7 @@ class Uplink:
         compression: grpc.Compression | None = None,
         patience: float | None = None,
     ) -> None:
-        self._open_call: grpc.aio.StreamStreamMultiCallable[bytes, IngestResponse] = channel.stream_stream(
-            _METHOD, response_deserializer=IngestResponse.FromString
-        )
+        self._open_call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(_METHOD)
         self._source = source
         self._credentials = credentials
         self._presented = credentials.metadata()
@@ -215,7 +215,7 @@ class Uplink:
     def _new_stream(self) -> _Stream:
         self._presented = self._credentials.metadata()
         call = self._open_call(compression=self._compression, metadata=self._presented)
-        return _Stream(call, self._source, self._window)
+        return _Stream(StreamCall(call), self._source, self._window)
 
     async def _retire(self, stream: _Stream) -> None:
         await self.credential_replaced()
@@ -266,9 +266,7 @@ class _Stream:
         is_renamed: the source took another stream_id.
     """
 
-    def __init__(
-        self, call: grpc.aio.StreamStreamCall[bytes, IngestResponse], source: BatchSource, window: int
-    ) -> None:
+    def __init__(self, call: StreamCall, source: BatchSource, window: int) -> None:
         self.last_progress = 0.0
         self.is_delivered = False
         self.is_renamed = False
@@ -329,13 +327,10 @@ class _Stream:
         self.is_delivered = self._source_ended and not self._unacked
 
     async def _send(self) -> None:
-        try:
-            while (item := await self._next()) is not None:
-                await self._write(item)
-            await self._call.done_writing()
-        except (grpc.RpcError, asyncio.InvalidStateError):
-            # The call is over; the receiver gets to know why.
-            return
+        while (item := await self._next()) is not None:
+            if not await self._write(item):
+                return
+        await self._call.done_writing()
 
     async def _next(self) -> Batch | Dropped | None:
         """Wait for the window and the source; None: this stream is to send no more."""
@@ -363,11 +358,11 @@ class _Stream:
         finally:
             waiter.cancel()
 
-    async def _write(self, item: Batch | Dropped) -> None:
+    async def _write(self, item: Batch | Dropped) -> bool:
         last = item.sequence if isinstance(item, Batch) else item.last_sequence
         self._unacked.append(last)
         self._sent = last
-        await self._call.write(_encode(item))
+        return await self._call.write(_encode(item))
 
     async def _receive(self) -> None:
         try:
@@ -377,8 +372,11 @@ class _Stream:
             self.end_sending()
 
     async def _read(self) -> IngestResponse | None:
-        response: Any = await self._call.read()
-        return None if response is grpc.aio.EOF else response
+        data = await self._call.read()
+        try:
+            return None if data is None else IngestResponse.FromString(data)
+        except DecodeError:
+            raise InternalError("the server sent what is no IngestResponse") from None
 
     def _take(self, response: IngestResponse) -> None:
         kind = response.WhichOneof("message")

@@ -60,6 +60,7 @@ async def test_a_minted_token_is_narrowed_banned_and_unbanned(
     found = await operator.inspect_token(child)
     assert (found.authentic, found.banned, found.tenant_id) == (True, False, "acme")
     assert found.caveats[0] == "tenant = acme"
+    assert found.digests[-1] == child.inspect().digest
     ban = await operator.ban_token(token=token, reason="leaked")
     assert ban.digest == found.digests[-3]
     assert await who(installation, child) == "TOKEN_BANNED"
@@ -129,6 +130,22 @@ async def test_the_operator_says_which_tenant_a_call_is_about(
         with pytest.raises(PermissionDeniedError) as caught:
             await client.get_session()
     assert caught.value.reason == "WRONG_TENANT"
+
+
+async def test_an_operator_mints_a_successor_for_the_time_after_its_key(
+    installation: Installation, operator: AsyncAdminClient
+) -> None:
+    await operator.rotate_tenant_key("*", overlap=timedelta(minutes=10))
+    successor = await operator.mint_token(tenant_id="*", label="second")
+    assert (successor.identifier.tenant, successor.identifier.key_version) == ("*", 2)
+    installation.clock.ahead = 601
+    assert await who(installation, Token.parse(installation.operator)) in {"INVALID_TOKEN", "TOKEN_EXPIRED"}
+    async with AsyncAdminClient(installation.address, token=successor) as second:
+        assert {tenant.tenant_id async for tenant in second.list_tenants()} == {"acme", "default"}
+        acme = await second.mint_token(tenant_id="acme")
+    async with AsyncAdminClient(installation.address, token=acme) as tenants:
+        with pytest.raises(PermissionDeniedError):
+            await tenants.mint_token(tenant_id="*")
 
 
 async def test_tenants_and_their_keys(operator: AsyncAdminClient) -> None:

@@ -43,7 +43,7 @@ def _the_one(ways: dict[str, Any], rule: str) -> dict[str, Any]:
 @click.command()
 @_file
 @_token_id
-@click.option("--digest", metavar="HEX", help="The digest of a signature, as `graph --output json` gives it.")
+@click.option("--digest", metavar="HEX", help="A digest, as `inspect` and `graph --output json` give it.")
 @click.option(
     "--minted-before",
     type=MomentParam(),
@@ -150,7 +150,8 @@ def _describe(node: TokenNode) -> Text:
     text = Text(printable(node.caveat) if node.caveat else f"token {printable(node.token_id)}")
     text.append(f"  {node.digest[:12]}", "dim")
     if node.use_count and node.last_use_time:
-        text.append(f"  {node.use_count:,} calls, last {node.last_use_time:%Y-%m-%dT%H:%M:%SZ}")
+        calls = "1 call" if node.use_count == 1 else f"{node.use_count:,} calls"
+        text.append(f"  {calls}, last {node.last_use_time:%Y-%m-%dT%H:%M:%SZ}")
     if node.banned:
         text.append("  banned", "red")
     return text

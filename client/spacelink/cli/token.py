@@ -90,6 +90,7 @@ def _to_json(info: TokenInfo) -> dict[str, object]:
         "tenant": info.tenant,
         "token_id": info.token_id,
         "key_version": info.key_version,
+        "digest": info.digest,
         "expires": Expires(info.expires).value if info.expires else None,
         "labels": info.labels,
         "caveats": [_caveat_to_json(caveat) for caveat in info.caveats],

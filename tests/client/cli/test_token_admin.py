@@ -46,6 +46,14 @@ def test_mint_prints_the_token_alone(ask: Ask, recorder: Recorder) -> None:
     }
 
 
+def test_mint_takes_the_installation_for_a_tenant(ask: Ask, recorder: Recorder) -> None:
+    recorder.answers["MintToken"] = token_pb2.MintTokenResponse(token=str(TOKEN))
+    assert ask("token", "mint", "--tenant", "*").exit_code == 0
+    call = recorder.take("MintToken")
+    assert call.request.tenant_id == "*"
+    assert "x-spacelink-tenant" not in call.metadata
+
+
 def test_the_list_of_minted_tokens(ask: Ask, recorder: Recorder) -> None:
     token = token_pb2.MintedToken(token_id="t", caveats=["a"], mint_time=NOON, minter="user:anna")
     recorder.answers["ListTokens"] = token_pb2.ListTokensResponse(tokens=[token])
@@ -142,7 +150,7 @@ def test_the_graph_is_a_tree(ask: Ask, recorder: Recorder) -> None:
             banned=True,
         ),
         governance_pb2.TokenNode(digest="d3", parent_digest="d1", caveat="label = [red]\x1b[2J"),
-        governance_pb2.TokenNode(digest="e0", token_id="u"),
+        governance_pb2.TokenNode(digest="e0", token_id="u", use_count=1, last_use_time=NOON),
     ]
     recorder.answers["GetTokenGraph"] = governance_pb2.GetTokenGraphResponse(nodes=nodes)
     result = ask("token", "graph", "--token-id", "t", "--output", "table")
@@ -151,7 +159,7 @@ def test_the_graph_is_a_tree(ask: Ask, recorder: Recorder) -> None:
         "└── tenant = acme d1",
         "├── label = a d2 1,234 calls, last 2026-01-31T12:00:00Z banned",
         r"└── label = [red]\x1b[2J d3",
-        "token u e0",
+        "token u e0 1 call, last 2026-01-31T12:00:00Z",
     ]
     assert recorder.take("GetTokenGraph").request.token_id == "t"
     first = json.loads(ask("token", "graph").stdout.splitlines()[0])

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from spacelink.cli.settings import config_file, setting
+from spacelink_server.access.keys import MasterKeyError
 from spacelink_server.app import serve
-from spacelink_server.config import Address, ConfigError, ServerConfig, Tls
+from spacelink_server.config import Address, ConfigError, ServerConfig, Tls, parse_networks
 from spacelink_server.storage.migrations import SchemaMismatchError
 from spacelink_server.storage.sqlite import DataDirectoryInUseError
 from spacelink_server.storage.store import StoreUnavailableError
@@ -52,13 +53,25 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--insecure", is_flag=True, help="Listen without TLS on addresses that other machines can reach, too."
 )
 @setting(
+    "--trusted-proxy",
+    multiple=True,
+    metavar="CIDR",
+    help="Network of proxies whose x-forwarded-for is believed; may be repeated.",
+)
+@setting(
+    "--reflection/--no-reflection",
+    default=True,
+    show_default=True,
+    help="Let callers ask for the contracts without a credential.",
+)
+@setting(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
     help="How much is logged to standard error.",
 )
-def server(
+def server(  # noqa: PLR0913 - one for each setting
     *,
     data_dir: Path,
     listen: str,
@@ -67,6 +80,8 @@ def server(
     tls_key: Path | None,
     tls_client_ca: Path | None,
     insecure: bool,
+    trusted_proxy: tuple[str, ...],
+    reflection: bool,
     log_level: str,
 ) -> None:
     """Run the gRPC server.
@@ -89,13 +104,21 @@ def server(
             Address.parse("admin_listen", admin_listen),
             Tls.from_files(tls_cert, tls_key, tls_client_ca),
             insecure,
+            reflection,
+            parse_networks("trusted_proxy", trusted_proxy),
         )
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         _run(serve(config, _print_ready))
-    except (ConfigError, DataDirectoryInUseError, SchemaMismatchError, StoreUnavailableError) as error:
+    except (
+        ConfigError,
+        DataDirectoryInUseError,
+        MasterKeyError,
+        SchemaMismatchError,
+        StoreUnavailableError,
+    ) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 
 from spacelink._tls import TlsFileError, read_authorities, read_identity
 from spacelink_server.ingest.validation import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from spacelink_server.access.peers import AddressRange
 
 
 class ConfigError(ValueError):
@@ -48,6 +54,18 @@ class Address:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+def parse_networks(name: str, texts: Iterable[str]) -> tuple[AddressRange, ...]:
+    """Read networks such as 10.0.0.0/8.
+
+    Raises:
+        ConfigError: names the setting.
+    """
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}; expected a network such as 10.0.0.0/8") from None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -102,6 +120,8 @@ class ServerConfig:
         admin_listen: the admin plane's address.
         tls: what both planes speak TLS with; None: plain text.
         insecure: plain text is wanted wherever they listen.
+        reflection: callers may ask for the contracts without a credential.
+        trusted_proxies: whose word for the caller's address is taken.
         queue_bytes: payload that may wait for its commit before reading stops.
         limits: what producers may send.
     """
@@ -111,6 +131,8 @@ class ServerConfig:
     admin_listen: Address
     tls: Tls | None = None
     insecure: bool = False
+    reflection: bool = True
+    trusted_proxies: tuple[AddressRange, ...] = ()
     queue_bytes: int = 64 * 1024 * 1024
     limits: Limits = field(default_factory=Limits)
 

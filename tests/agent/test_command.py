@@ -36,7 +36,7 @@ def replay_flags(path: Path, device_id: str) -> list[str]:
 
 
 def stored(server: ServerProcess, device_id: str) -> TelemetryColumns:
-    with SpaceLinkClient(server.address) as client:
+    with SpaceLinkClient(server.address, token=server.token) as client:
         columns: dict[str, TelemetryColumns] = client.query_telemetry(device_id, as_columns=True)
     return columns[device_id]
 

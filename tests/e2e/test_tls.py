@@ -54,9 +54,9 @@ def mtls_server(authority: Authority, tmp_path_factory: pytest.TempPathFactory) 
     server.kill()
 
 
-def exchange(address: str, device_id: str, **options: Any) -> None:
+def exchange(server: ServerProcess, device_id: str, *, address: str = "", **options: Any) -> None:
     """Store a sample and read it back, on streams and in single calls."""
-    with SpaceLinkClient(address, **options) as client:
+    with SpaceLinkClient(address or server.address, token=server.token, **options) as client:
         assert client.ingest(device_id, [NOON], latency_ms=[30]) == 1
         (batch,) = client.query_telemetry(device_id)
         (summary,) = client.summarize_telemetry(device_id)
@@ -78,14 +78,15 @@ async def admin_health(server: ServerProcess, **options: Any) -> int:
 
 
 async def test_both_planes_speak_tls(tls_server: ServerProcess, authority: Authority, device_id: str) -> None:
-    exchange(tls_server.address, device_id, tls_ca=authority.cert)
+    exchange(tls_server, device_id, tls_ca=authority.cert)
     assert await admin_health(tls_server, tls_ca=authority.cert) == SERVING
 
 
 def test_names_of_the_certificate_are_good_too(
     tls_server: ServerProcess, authority: Authority, device_id: str
 ) -> None:
-    exchange(tls_server.address.replace("127.0.0.1", "localhost"), device_id, tls_ca=authority.cert)
+    localhost = tls_server.address.replace("127.0.0.1", "localhost")
+    exchange(tls_server, device_id, address=localhost, tls_ca=authority.cert)
 
 
 def test_a_certificate_of_another_authority_is_not_trusted(
@@ -131,7 +132,7 @@ async def test_mtls_lets_in_who_shows_a_certificate(
 ) -> None:
     own = authority.issue()
     shown = {"tls_ca": authority.cert, "tls_cert": own.cert, "tls_key": own.key}
-    exchange(mtls_server.address, device_id, **shown)
+    exchange(mtls_server, device_id, **shown)
     assert await admin_health(mtls_server, **shown) == SERVING
 
 
@@ -145,23 +146,23 @@ def test_mtls_keeps_everybody_else_out(
     refusal(address, tls_ca=authority.cert, tls_cert=foreign.cert, tls_key=foreign.key, retry_for=0.0)
 
 
-def command(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def command(server: ServerProcess, *args: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "spacelink", *args],
         capture_output=True,
         text=True,
         timeout=DEADLINE,
         check=False,
-        env={**os.environ, **variables},
+        env={**os.environ, "SPACELINK_TOKEN": server.token, **variables},
     )
 
 
 def test_commands_speak_tls(mtls_server: ServerProcess, authority: Authority, device_id: str) -> None:
     own = authority.issue()
     flags = ("--server", mtls_server.address, "--tls-ca", str(authority.cert), *tls_flags(own))
-    sent = command("telemetry", "send", "--device-id", device_id, "--latency-ms", "30", *flags)
+    sent = command(mtls_server, "telemetry", "send", "--device-id", device_id, "--latency-ms", "30", *flags)
     assert (sent.returncode, sent.stderr) == (0, "")
-    latest = command("telemetry", "latest", "--device-id", device_id, *flags)
+    latest = command(mtls_server, "telemetry", "latest", "--device-id", device_id, *flags)
     assert f'"{device_id}"' in latest.stdout
 
 
@@ -170,6 +171,7 @@ def test_settings_for_tls_may_be_variables(
 ) -> None:
     own = authority.issue()
     sent = command(
+        mtls_server,
         *("telemetry", "send", "--device-id", device_id, "--latency-ms", "30"),
         SPACELINK_SERVER=mtls_server.address,
         SPACELINK_TLS_CA=str(authority.cert),
@@ -190,18 +192,20 @@ def test_commands_say_what_is_wrong_in_a_line(
     tls_server: ServerProcess, mtls_server: ServerProcess, authority: Authority, stranger: Authority
 ) -> None:
     latest = ("telemetry", "latest", "--server")
-    untrusted = only_error(command(*latest, tls_server.address, "--tls-ca", str(stranger.cert)))
+    untrusted = only_error(command(tls_server, *latest, tls_server.address, "--tls-ca", str(stranger.cert)))
     assert f"cannot speak with the server at {tls_server.address}: the server's certificate" in untrusted
     assert "tls_ca" in untrusted
-    nobody = only_error(command(*latest, mtls_server.address, "--tls-ca", str(authority.cert)))
+    nobody = only_error(command(mtls_server, *latest, mtls_server.address, "--tls-ca", str(authority.cert)))
     assert f"cannot reach the server at {mtls_server.address}: " in nobody
-    plain = only_error(command(*latest, tls_server.address))
+    plain = only_error(command(tls_server, *latest, tls_server.address))
     assert f"cannot reach the server at {tls_server.address}: " in plain
 
 
 def test_a_proxy_does_not_get_what_is_for_this_machine(server: ServerProcess) -> None:
     proxy = "http://127.0.0.1:1"
-    done = command("telemetry", "latest", "--server", server.address, http_proxy=proxy, grpc_proxy=proxy)
+    done = command(
+        server, "telemetry", "latest", "--server", server.address, http_proxy=proxy, grpc_proxy=proxy
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -215,11 +219,11 @@ def test_an_agent_delivers_over_mtls_once_it_trusts_the_server(
 ) -> None:
     own = authority.issue()
     recording = make_recording(tmp_path, device_id, 200, seed=7)
-    wary = agents(mtls_server.address, recording, "--tls-ca", str(stranger.cert), *tls_flags(own))
+    wary = agents(mtls_server, recording, "--tls-ca", str(stranger.cert), *tls_flags(own))
     assert wary.process.wait(DEADLINE) == 1
     assert "the server's certificate is not trusted" in wary.log
-    agents(mtls_server.address, recording, "--tls-ca", str(authority.cert), *tls_flags(own)).finish()
+    agents(mtls_server, recording, "--tls-ca", str(authority.cert), *tls_flags(own)).finish()
     options = {"tls_ca": authority.cert, "tls_cert": own.cert, "tls_key": own.key}
-    with SpaceLinkClient(mtls_server.address, **options) as client:  # type: ignore[arg-type]
+    with SpaceLinkClient(mtls_server.address, token=mtls_server.token, **options) as client:  # type: ignore[arg-type]
         (summary,) = client.summarize_telemetry(device_id)
     assert summary.sample_count == 200

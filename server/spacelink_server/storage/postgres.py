@@ -34,9 +34,10 @@ _T = TypeVar("_T")
 # one to the other; that it does so three times on end does not happen.
 _ATTEMPTS = 3
 
-# Held by whoever writes outside of group commits, so that nobody else does
-# between its statements. Any number that nothing else in the database uses.
-_WAIT_FOR_WRITERS = sa.text("SELECT pg_advisory_xact_lock(5787213829999610190)")
+# Held by whoever has to be alone in writing outside of group commits. Any number that nothing else in the database uses.
+_BE_ALONE = sa.text("SELECT pg_advisory_xact_lock(5787213829999610190)")
+# What the connection is tried with where nothing has to be locked.
+_BE_THERE = sa.text("SELECT 1")
 
 # How a lost host is noticed at either end: after ten seconds, as long as SQLite
 # waits for its lock.
@@ -114,13 +115,9 @@ class PostgresStore(SqlStore):
         results = {tenant_id: self._commit(part) for tenant_id, part in _parts(group).items()}
         return _joined(group, results)
 
-    def transact(self, work: Callable[[sa.Connection], _T]) -> _T:
-        """Run work in a write transaction; on disk on return, undone if it raises.
-
-        Called by any thread. One such transaction runs at a time, whichever
-        server it is on.
-        """
-        with as_unavailable(), self._begin_alone() as connection:
+    def transact(self, work: Callable[[sa.Connection], _T], *, alone: bool = True) -> _T:
+        """Run work in a write transaction; see Transactions. Called by any thread."""
+        with as_unavailable(), self._begin(alone) as connection:
             answer = work(connection)
             connection.commit()
             return answer
@@ -181,16 +178,18 @@ class PostgresStore(SqlStore):
         if writer is not None:
             writer.invalidate()
 
-    def _begin_alone(self) -> sa.Connection:
+    def _begin(self, alone: bool) -> sa.Connection:
+        first = _BE_ALONE if alone else _BE_THERE
         connection = self._engine.connect()
         try:
-            connection.execute(_WAIT_FOR_WRITERS)
+            connection.execute(first)
         except exc.DBAPIError as error:
             connection.close()
             if not error.connection_invalidated:
                 raise
+            # The database was restarted since the connection was made.
             connection = self._engine.connect()
-            connection.execute(_WAIT_FOR_WRITERS)
+            connection.execute(first)
         return connection
 
 

@@ -56,8 +56,8 @@ class SqlStore(ABC):
         """Write a group; it is on disk on return."""
 
     @abstractmethod
-    def transact(self, work: Callable[[sa.Connection], _T]) -> _T:
-        """Run work in a write transaction; on disk on return, undone if it raises."""
+    def transact(self, work: Callable[[sa.Connection], _T], *, alone: bool = True) -> _T:
+        """Run work in a write transaction; see Transactions."""
 
     @abstractmethod
     def probe(self, size: int) -> None:

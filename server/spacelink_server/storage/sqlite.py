@@ -102,8 +102,8 @@ class SqliteStore(SqlStore):
         self._known_devices |= new_devices
         return result
 
-    def transact(self, work: Callable[[sa.Connection], _T]) -> _T:
-        """Run work in a write transaction; on disk on return, undone if it raises.
+    def transact(self, work: Callable[[sa.Connection], _T], *, alone: bool = True) -> _T:
+        """Run work in a write transaction, which always is alone; see Transactions.
 
         Called by the same thread as commit.
         """

@@ -22,6 +22,7 @@ from spacelink_server.storage.store import (
     StreamKey,
     Submission,
 )
+from spacelink_server.storage.tail import COMMITTING, CommitTail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,8 @@ _T = TypeVar("_T")
 # one to the other; that it does so three times on end does not happen.
 _ATTEMPTS = 3
 
-# Held by whoever has to be alone in writing outside of group commits. Any number that nothing else in the database uses.
+# Held by whoever has to be alone in writing outside of group commits: any number
+# that nothing else in the database uses.
 _BE_ALONE = sa.text("SELECT pg_advisory_xact_lock(5787213829999610190)")
 # What the connection is tried with where nothing has to be locked.
 _BE_THERE = sa.text("SELECT 1")
@@ -65,8 +67,8 @@ _SESSION = {
     # Built for statements that take much longer than most of these.
     "jit": "off",
 }
-# An ack means that the commit is on disk, whatever the database's default is;
-# one that waits for standbys, too, is kept.
+# An ack means that the commit is on disk, whatever the database's default is.
+# Where commits wait for standbys, too, they go on doing so.
 _DURABLE = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
@@ -74,6 +76,8 @@ _DURABLE = (
 
 class PostgresStore(SqlStore):
     """Store in a database; see spacelink_server.storage.store.Store."""
+
+    one_writer = False
 
     def __init__(self, url: str) -> None:
         """Open the store, or create it in an empty database.
@@ -94,6 +98,7 @@ class PostgresStore(SqlStore):
             statements=engine.execution_options(isolation_level="AUTOCOMMIT"),
             snapshots=engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True),
         )
+        self.tail = CommitTail(self._statements)
         self._writer: sa.PoolProxiedConnection | None = None
         try:
             with as_unavailable():
@@ -166,10 +171,12 @@ class PostgresStore(SqlStore):
         return result
 
     def _write_connection(self) -> Connection:
-        if self._writer is None:
-            self._writer = self._engine.raw_connection()
-        connection = self._writer.driver_connection
-        assert isinstance(connection, psycopg.Connection)  # noqa: S101
+        if self._writer is not None:
+            return _driver_of(self._writer)
+        self._writer = self._engine.raw_connection()
+        connection = _driver_of(self._writer)
+        connection.execute("SELECT set_config('application_name', %s, false)", (COMMITTING,))
+        connection.commit()
         return connection
 
     def _drop_writer(self) -> None:
@@ -214,6 +221,12 @@ def make_engine(url: str, cursor: type[psycopg.Cursor[Any]] = psycopg.Cursor) ->
     )
     event.listen(engine, "connect", _configure)
     return engine
+
+
+def _driver_of(connection: sa.PoolProxiedConnection) -> Connection:
+    driver = connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101 - that of the engine's dialect
+    return driver
 
 
 def _parse(url: str) -> sa.URL:

@@ -98,6 +98,15 @@ tenant_keys = Table(
     info={REFERENCE: True},
 )
 
+# One row, of tenant "*": counts up with every change of a tenant or its keys.
+tenant_version = Table(
+    "tenant_version",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    info={REFERENCE: True},
+)
+
 users = Table(
     "users",
     metadata,

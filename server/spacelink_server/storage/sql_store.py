@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from spacelink_server.storage.store import CommitGroup, CommitResult
+    from spacelink_server.storage.tail import CommitTail
 
 _T = TypeVar("_T")
 
@@ -35,7 +36,13 @@ class SqlStore(ABC):
     """Reads what commits wrote.
 
     A spacelink_server.storage.store.Store, and the Transactions of the other rooms.
+
+    Attributes:
+        tail: what other servers commit; None: there are no others.
+        one_writer: whether only the thread that commits may write.
     """
+
+    one_writer = True
 
     def __init__(self, engine: sa.Engine, statements: sa.Engine, snapshots: sa.Engine) -> None:
         """Read through engines.
@@ -45,6 +52,7 @@ class SqlStore(ABC):
             statements: for statements that are transactions of their own.
             snapshots: for transactions whose statements all see the same.
         """
+        self.tail: CommitTail | None = None
         self._engine = engine
         self._statements = statements
         self._snapshots = snapshots
@@ -65,7 +73,7 @@ class SqlStore(ABC):
 
     def read(self, work: Callable[[sa.Connection], _T]) -> _T:
         """Run work in a read transaction; called by any thread."""
-        return _run(self._snapshots, work)
+        return run(self._snapshots, work)
 
     def device_ids(self, tenant_id: str, *, after: str = "", limit: int = -1) -> list[str]:
         """List a tenant's devices behind one, in order; -1 means all."""
@@ -76,7 +84,7 @@ class SqlStore(ABC):
         )
         if limit >= 0:
             query = query.limit(limit)
-        return _run(self._statements, lambda connection: list(connection.scalars(query)))
+        return run(self._statements, lambda connection: list(connection.scalars(query)))
 
     def segments(self, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Sequence[Segment]]:
         """Read the segments with samples in [start, end), ordered by first time."""
@@ -99,7 +107,7 @@ class SqlStore(ABC):
             # A read transaction for each part: a slow reader must not keep the
             # store from tidying up behind its writers.
             after = {"time": position[0], "id": position[1]}
-            rows = _run(self._statements, partial(_take_bytes, query=query, after=after))
+            rows = run(self._statements, partial(_take_bytes, query=query, after=after))
             if not rows:
                 return
             yield [Segment._make(row[:-1]) for row in rows]
@@ -115,7 +123,7 @@ class SqlStore(ABC):
         )
         last = sa.select(sa.func.max(reach.subquery().c.last_time_unix_nano)).scalar_subquery()
         query = reach.where(t.last_time_unix_nano == last).order_by(t.segment_id)
-        rows = _run(self._statements, lambda connection: connection.execute(query).all())
+        rows = run(self._statements, lambda connection: connection.execute(query).all())
         return [Segment(*row) for row in rows]
 
     def close(self) -> None:
@@ -137,16 +145,12 @@ def as_unavailable() -> Iterator[None]:
         raise StoreUnavailableError(str(error)) from error
 
 
-_SEGMENT_COLUMNS = (
-    telemetry_segments.c.device_id,
-    telemetry_segments.c.first_time_unix_nano,
-    telemetry_segments.c.last_time_unix_nano,
-    telemetry_segments.c.sample_count,
-    telemetry_segments.c.payload,
-)
+def run(engine: sa.Engine, work: Callable[[sa.Connection], _T]) -> _T:
+    """Run work that reads with a connection.
 
-
-def _run(engine: sa.Engine, work: Callable[[sa.Connection], _T]) -> _T:
+    Raises:
+        StoreUnavailableError: the database failed.
+    """
     with as_unavailable():
         try:
             with engine.connect() as connection:
@@ -158,6 +162,15 @@ def _run(engine: sa.Engine, work: Callable[[sa.Connection], _T]) -> _T:
         # has let go of all of these.
         with engine.connect() as connection:
             return work(connection)
+
+
+_SEGMENT_COLUMNS = (
+    telemetry_segments.c.device_id,
+    telemetry_segments.c.first_time_unix_nano,
+    telemetry_segments.c.last_time_unix_nano,
+    telemetry_segments.c.sample_count,
+    telemetry_segments.c.payload,
+)
 
 
 def _take_bytes(connection: sa.Connection, query: sa.Select[Any], after: dict[str, int]) -> list[sa.Row[Any]]:

@@ -30,7 +30,7 @@ from spacelink_server.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _T = TypeVar("_T")
@@ -72,10 +72,10 @@ class SqliteStore(SqlStore):
             StoreUnavailableError: the files cannot be opened.
         """
         self._directory = directory
+        self._lock = contextlib.ExitStack()
         with as_unavailable():
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(directory)
-        engine = _engine(directory / "spacelink.db")
+            self._lock.enter_context(locked(directory))
+        engine = make_engine(directory)
         super().__init__(engine, engine, engine)
         self._writer: sa.Connection | None = None
         # Ids only tell segments of one device and time apart; counting on from
@@ -134,7 +134,7 @@ class SqliteStore(SqlStore):
         """Let go of all files and connections."""
         self._drop_writer()
         super().close()
-        os.close(self._lock)
+        self._lock.close()
 
     def _write_connection(self) -> sa.Connection:
         if self._writer is None:
@@ -269,9 +269,15 @@ def _insert(writer: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
             start += size
 
 
-def _engine(path: Path) -> sa.Engine:
+def path_of(directory: Path) -> Path:
+    """Give the path of the database in a data directory."""
+    return directory / "spacelink.db"
+
+
+def make_engine(directory: Path) -> sa.Engine:
+    """Give an engine for the database in a data directory."""
     engine = sa.create_engine(
-        f"sqlite:///{path}",
+        f"sqlite:///{path_of(directory)}",
         connect_args={"check_same_thread": False},
         poolclass=sa.QueuePool,
         pool_size=8,
@@ -295,11 +301,21 @@ def _engine(path: Path) -> sa.Engine:
     return engine
 
 
-def _lock(directory: Path) -> int:
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep others off a data directory, which is made if need be.
+
+    Raises:
+        DataDirectoryInUseError: another process works on it.
+        OSError: it cannot be made.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataDirectoryInUseError(f"{directory} is in use by another server") from None
+        yield
+    finally:
         os.close(descriptor)
-        raise DataDirectoryInUseError(f"{directory} is in use by another server") from None
-    return descriptor

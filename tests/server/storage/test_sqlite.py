@@ -156,3 +156,13 @@ def test_a_reader_that_pauses_does_not_hold_the_log(
         busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     assert not busy
     pages.close()  # type: ignore[attr-defined]
+
+
+def test_finding_forgotten_limits_reads_no_others(store: SqliteStore) -> None:
+    plan = store.read(
+        lambda connection: connection.exec_driver_sql(
+            "EXPLAIN QUERY PLAN SELECT limit_digest, window_start_unix FROM limit_state"
+            " WHERE tenant_id = 'acme' AND window_start_unix < 1"
+        ).all()
+    )
+    assert "limit_state_by_window (tenant_id=? AND window_start_unix<?)" in str(plan)

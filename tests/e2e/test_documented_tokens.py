@@ -129,7 +129,7 @@ def test_the_example_does_what_is_said_of_it(shell: Shell) -> None:
     assert shell.refusals() == {"ada": "", "acme": "", "site-8": "", **banned}
     with AdminClient(shell.server.admin_address, token_file=shell.directory / "operator-2.token") as operator:
         assert {tenant.tenant_id for tenant in operator.list_tenants()} == {"acme", "default"}
-    (inspection,) = (text for text in printed if text.startswith("tenant "))
+    (inspection,) = (text for text in printed if "\ntoken_id " in text)
     assert caveats(inspection) == caveats(DOCUMENT.read_text(encoding="utf-8"))
 
 

@@ -135,5 +135,5 @@ def test_the_example_does_what_is_said_of_it(shell: Shell) -> None:
 
 def caveats(text: str) -> list[str]:
     """Give the caveats that `token inspect` lists, without times."""
-    lines = (" ".join(line.split()) for line in text.splitlines() if line.startswith("caveat "))
-    return [re.sub(r"= \d+-\S+", "= TIME", line) for line in lines]
+    listed = re.findall(r"^caveat +(\w+ = .*?) *$", text, re.MULTILINE)
+    return [re.sub(r"= \d+-\S+", "= TIME", caveat) for caveat in listed]

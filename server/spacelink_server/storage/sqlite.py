@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_FILE = "spacelink.db"
+
 # Rows in one INSERT. Each statement gives up Python's global lock and has to
 # win it back from a busy event loop, so a group is written with few statements;
 # fixed sizes keep the statements in sqlite3's cache.
@@ -81,9 +83,11 @@ class SqliteStore:
         """
         self._directory = directory
         with _as_unavailable():
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _lock(directory)
-        self._engine = _engine(directory / "spacelink.db")
+            # SQLite gives the files beside it the same mode.
+            (directory / _FILE).touch(mode=0o600)
+        self._engine = _engine(directory / _FILE)
         self._writer: sa.Connection | None = None
         self._known_devices: set[tuple[str, str]] = set()
         # Ids only tell segments of one device and time apart; counting on from

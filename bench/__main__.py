@@ -1,4 +1,4 @@
-"""The command line: `python -m bench [ingest|latency|watcher|tokens|idle-streams|scoring|detection|health]`."""
+"""The command line: `python -m bench [COMMAND]`, by default `ingest`."""
 
 from __future__ import annotations
 

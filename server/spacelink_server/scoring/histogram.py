@@ -27,6 +27,23 @@ _MAGNITUDES = (128 - _LOWEST_EXPONENT) << SCALE
 BUCKETS = 2 * _MAGNITUDES + 1
 
 
+def buckets(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Tell which bucket each value falls into.
+
+    Args:
+        values: shape (n,), finite.
+
+    Returns:
+        Shape (n,), from 0 to BUCKETS - 1.
+    """
+    result = np.full(len(values), _MAGNITUDES, np.int64)
+    at = np.flatnonzero(values)
+    magnitudes = np.abs(values[at]).astype(np.float64)
+    rank = np.ceil((np.log2(magnitudes) - _LOWEST_EXPONENT) * 2**SCALE).astype(np.int64)
+    result[at] += np.sign(values[at]).astype(np.int64) * rank
+    return result
+
+
 def counts(values: NDArray[np.float32]) -> NDArray[np.int64]:
     """Count values into buckets.
 
@@ -36,12 +53,7 @@ def counts(values: NDArray[np.float32]) -> NDArray[np.int64]:
     Returns:
         Shape (BUCKETS,). Histograms of parts add up to that of the whole.
     """
-    magnitudes = np.abs(values[values != 0]).astype(np.float64)
-    rank = np.ceil((np.log2(magnitudes) - _LOWEST_EXPONENT) * 2**SCALE).astype(np.int64)
-    signs = np.sign(values[values != 0]).astype(np.int64)
-    result = np.bincount(signs * rank + _MAGNITUDES, minlength=BUCKETS)
-    result[_MAGNITUDES] += len(values) - len(magnitudes)
-    return result
+    return np.bincount(buckets(values), minlength=BUCKETS)
 
 
 def quantiles(histogram: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

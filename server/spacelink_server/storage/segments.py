@@ -9,6 +9,11 @@ from typing import NamedTuple
 # hour is also the unit that closed segments are merged by.
 MAX_SPAN_NANOS = 3_600 * 1_000_000_000
 
+# What a payload is: a TelemetryBatch message, or a CompactedSegment message of
+# spacelink.storage.v1. Stored; a new format gets a new number.
+BATCH_FORMAT = 1
+COMPACTED_FORMAT = 2
+
 
 class Segment(NamedTuple):
     """Samples of one device as stored.
@@ -18,7 +23,8 @@ class Segment(NamedTuple):
         first_time: time of the first sample, nanoseconds since 1970 UTC.
         last_time: time of the last sample, likewise.
         sample_count: how many samples.
-        payload: an encoded TelemetryBatch with its samples in time order.
+        payload: the samples in time order, encoded.
+        format: BATCH_FORMAT or COMPACTED_FORMAT.
     """
 
     device_id: str
@@ -26,3 +32,4 @@ class Segment(NamedTuple):
     last_time: int
     sample_count: int
     payload: bytes
+    format: int = BATCH_FORMAT

@@ -37,8 +37,9 @@ def aggregate(devices: Sequence[TelemetryColumns], window_seconds: int) -> Rollu
     samples = [columns for columns in devices if len(columns)]
     device_ids = tuple(columns.device_id for columns in samples)
     if not samples:
-        empty = np.empty(0, np.int64)
-        return Rollups(device_ids, window_seconds, *[empty] * 3, np.empty((0, _STATUS_COUNT), np.int64), empty, empty)
+        none = np.empty(0, np.int64)
+        statuses = np.empty((0, _STATUS_COUNT), np.int64)
+        return Rollups((), window_seconds, none, none, none, statuses, none, none)
     times = np.concatenate([columns.time_unix_nano for columns in samples])
     device = np.repeat(np.arange(len(samples)), [len(columns) for columns in samples])
     window = times // (window_seconds * 1_000_000_000)

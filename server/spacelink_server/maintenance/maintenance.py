@@ -144,7 +144,9 @@ class Maintenance:
         after = pending.FIRST_WINDOW
         while not self._stopping.is_set():
             opened = self._step(
-                partial(pending.load, tenant_id=tenant_id, window_seconds=window_seconds, span=span, after=after),
+                partial(
+                    pending.load, tenant_id=tenant_id, window_seconds=window_seconds, span=span, after=after
+                ),
                 making.close,
                 partial(pending.close, tenant_id=tenant_id),
             )
@@ -189,7 +191,9 @@ class Maintenance:
             while is_more and not self._stopping.is_set():
                 with self._paced():
                     is_more = self._store.transact(
-                        partial(retention.delete_expired, tenant_id=tenant_id, device_id=device_id, limits=limits)
+                        partial(
+                            retention.delete_expired, tenant_id=tenant_id, device_id=device_id, limits=limits
+                        )
                     )
         self._forget_requests(tenant_id, now)
 

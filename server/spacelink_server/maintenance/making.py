@@ -38,7 +38,8 @@ def take_in(arrivals: Arrivals, cutoff: int) -> TakenIn:
         cutoff: what is older is past its time, nanoseconds since 1970 UTC.
     """
     states = dict(arrivals.states)
-    segments, samples = [], []
+    segments: list[StoredSegment] = []
+    samples: list[TelemetryColumns] = []
     for device_id, arrived in arrivals.segments.items():
         columns = _merged(arrived)
         columns = columns.take(slice(int(np.searchsorted(columns.time_unix_nano, cutoff)), None))
@@ -112,9 +113,7 @@ def _whole_minutes(
     first, last = columns.time_unix_nano[0], columns.time_unix_nano[-1]
     start = first - first % _MINUTE_NANOS
     end = last - last % _MINUTE_NANOS + _MINUTE_NANOS
-    near = [
-        each for each in neighbours if each.segment.first_time < end and each.segment.last_time >= start
-    ]
+    near = [each for each in neighbours if each.segment.first_time < end and each.segment.last_time >= start]
     if not near:
         return columns
     joined = _merged([*arrived, *near])

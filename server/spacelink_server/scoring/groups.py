@@ -16,16 +16,16 @@ class GroupStatistics(NamedTuple):
     """Statistics of g groups; each array has shape (g,).
 
     Attributes:
-        count: int64, how many values.
-        sum: float64, their sum.
-        minimum: float64, the smallest; NaN where there are none.
-        maximum: float64, the largest; NaN where there are none.
+        counts: int64, how many values.
+        sums: float64, their sum.
+        minima: float64, the smallest; NaN where there are none.
+        maxima: float64, the largest; NaN where there are none.
     """
 
-    count: NDArray[np.int64]
-    sum: NDArray[np.float64]
-    minimum: NDArray[np.float64]
-    maximum: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    sums: NDArray[np.float64]
+    minima: NDArray[np.float64]
+    maxima: NDArray[np.float64]
 
 
 class GroupHistograms(NamedTuple):
@@ -60,9 +60,9 @@ def statistics(values: NDArray[np.float32], group: NDArray[np.int64], count: int
     if len(values):
         starts = np.flatnonzero(np.diff(group, prepend=-1))
         present = group[starts]
-        found.sum[present] = np.add.reduceat(values.astype(np.float64), starts)
-        found.minimum[present] = np.minimum.reduceat(values, starts)
-        found.maximum[present] = np.maximum.reduceat(values, starts)
+        found.sums[present] = np.add.reduceat(values.astype(np.float64), starts)
+        found.minima[present] = np.minimum.reduceat(values, starts)
+        found.maxima[present] = np.maximum.reduceat(values, starts)
     return found
 
 

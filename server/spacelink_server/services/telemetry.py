@@ -22,6 +22,7 @@ from spacelink_server.ingest.validation import InvalidBatchError, Limits, segmen
 from spacelink_server.scoring.summary import MetricAccumulator
 from spacelink_server.services import _requests
 from spacelink_server.storage import reading
+from spacelink_server.storage.latest import newest_samples
 from spacelink_server.storage.store import Store, StoreUnavailableError, Submission
 
 if TYPE_CHECKING:
@@ -132,13 +133,13 @@ class TelemetryService(TelemetryServiceServicer):
         ids = await self._devices(request.device_ids, after=after, limit=size + 1)
         page = ids[:size]
         samples = await self._call(
-            lambda: [reading.newest_sample(self._store, tenant_id, device_id) for device_id in page]
+            lambda: self._store.read(partial(newest_samples, tenant_id=tenant_id, device_ids=page))
         )
         response = pb.ListLatestTelemetryResponse()
         room = _PAGE_BYTES
         listed = after
-        for device_id, sample in zip(page, samples, strict=True):
-            data = b"" if sample is None else sample.encode()
+        for device_id in page:
+            data = samples[device_id].encode() if device_id in samples else b""
             room -= len(data)
             if room < 0:
                 break

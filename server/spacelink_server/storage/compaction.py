@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _TIME = "time_unix_nano"
 _STATUS = "status"
-_DTYPES = {_TIME: np.dtype("<i8"), _STATUS: np.dtype("u1")}
+_DTYPES: dict[str, np.dtype[Any]] = {_TIME: np.dtype("<i8"), _STATUS: np.dtype("u1")}
 _VALUE = np.dtype("<f4")
 
 # On an hour of a dish at 1 Hz, level 8 writes 17 million values a second in 14.0
@@ -72,10 +72,11 @@ def _named(columns: TelemetryColumns) -> list[tuple[str, NDArray[Any]]]:
 
 
 def _dtype(name: str) -> np.dtype[Any]:
-    return _DTYPES.get(name, _VALUE)
+    known: np.dtype[Any] | None = _DTYPES.get(name)
+    return _VALUE if known is None else known
 
 
-def _compress(name: str, values: NDArray[Any]) -> tuple[pb.ColumnCodec, bytes]:
+def _compress(name: str, values: NDArray[Any]) -> tuple[pb.ColumnCodec.ValueType, bytes]:
     array = np.ascontiguousarray(values, _dtype(name))
     plain = array.tobytes()
     packed: bytes = standalone.simple_compress(array, _CONFIG)
@@ -94,7 +95,9 @@ def _expand(column: pb.CompactedColumn, count: int) -> NDArray[Any]:
     else:
         raise CorruptSegmentError(f"{column.name}: codec {column.codec} belongs to a newer version")
     if len(values) != count or values.dtype != _dtype(column.name):
-        raise CorruptSegmentError(f"{column.name}: {len(values)} values of {values.dtype} for {count} samples")
+        raise CorruptSegmentError(
+            f"{column.name}: {len(values)} values of {values.dtype} for {count} samples"
+        )
     return values
 
 

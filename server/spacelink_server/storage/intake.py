@@ -143,8 +143,9 @@ def _arrived(
     )
     found: dict[str, list[StoredSegment]] = {}
     owned = frozenset(claimed)
-    size = samples = count = 0
-    for count, row in enumerate(map(stored, connection.execute(query)), 1):  # noqa: B007
+    size = samples = 0
+    rows = [stored(row) for row in connection.execute(query)]
+    for row in rows:
         segment = row.segment
         if found and (size + len(segment.payload) > _BYTES or samples + segment.sample_count > _SAMPLES):
             return found, False
@@ -152,7 +153,7 @@ def _arrived(
             found.setdefault(segment.device_id, []).append(row)
             size += len(segment.payload)
             samples += segment.sample_count
-    return found, count < _ROWS
+    return found, len(rows) < _ROWS
 
 
 def _neighbours(

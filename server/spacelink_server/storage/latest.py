@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -60,7 +60,7 @@ def _arrived(
     return {device_id: (last, payload) for device_id, last, payload in connection.execute(query)}
 
 
-def _candidates(tenant_id: str, device_ids: Sequence[str]) -> sa.Select[tuple[str, int, int, int]]:
+def _candidates(tenant_id: str, device_ids: Sequence[str]) -> sa.Select[Any]:
     """Select the segments that can reach the newest sample, without their payloads."""
     t = telemetry_segments.c
     d = devices.c

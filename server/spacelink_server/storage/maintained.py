@@ -41,7 +41,8 @@ class DeviceState(NamedTuple):
 def next_tenant(connection: sa.Connection, after: str) -> str | None:
     """Give the tenant behind one that has devices."""
     d = devices.c
-    return connection.scalar(sa.select(sa.func.min(d.tenant_id)).where(d.tenant_id > after))
+    found: str | None = connection.scalar(sa.select(sa.func.min(d.tenant_id)).where(d.tenant_id > after))
+    return found
 
 
 def lock(connection: sa.Connection, query: sa.Select[tuple[str]]) -> list[str]:
@@ -56,9 +57,7 @@ def lock_some(connection: sa.Connection, tenant_id: str, device_ids: Collection[
     return set(lock(connection, query.order_by(d.device_id)))
 
 
-def states(
-    connection: sa.Connection, tenant_id: str, device_ids: Collection[str]
-) -> dict[str, DeviceState]:
+def states(connection: sa.Connection, tenant_id: str, device_ids: Collection[str]) -> dict[str, DeviceState]:
     """Read the states of devices; of all of them."""
     m = maintained_devices.c
     query = sa.select(m.device_id, m.version, m.newest_time_unix_nano, m.newest_sample).where(
@@ -89,7 +88,10 @@ def advance(connection: sa.Connection, tenant_id: str, loaded: Mapping[str, Devi
 
 
 def delete_each(
-    connection: sa.Connection, table: sa.Table, fixed: Mapping[str, object], keys: Iterable[Mapping[str, object]]
+    connection: sa.Connection,
+    table: sa.Table,
+    fixed: Mapping[str, object],
+    keys: Iterable[Mapping[str, object]],
 ) -> None:
     """Delete the rows with some values in common and each with one of the keys."""
     rows = [{f"_{name}": value for name, value in key.items()} for key in keys]

@@ -103,7 +103,9 @@ def load(
         span: start and end, seconds since 1970 UTC.
         after: the window behind which to look.
     """
-    wanted = [Window(*row) for row in connection.execute(_within_span(tenant_id, window_seconds, span, after))]
+    wanted = [
+        Window._make(row) for row in connection.execute(_within_span(tenant_id, window_seconds, span, after))
+    ]
     if not wanted:
         return None
     claimed = maintained.lock_some(connection, tenant_id, {window.device_id for window in wanted})
@@ -140,7 +142,10 @@ def close(connection: sa.Connection, closed: ClosedWindows, tenant_id: str) -> N
         connection,
         pending_windows,
         {"tenant_id": tenant_id, "window_seconds": opened.window_seconds},
-        ({"window_start_unix": window.start_unix, "device_id": window.device_id} for window in opened.segments),
+        (
+            {"window_start_unix": window.start_unix, "device_id": window.device_id}
+            for window in opened.segments
+        ),
     )
 
 

@@ -39,9 +39,7 @@ def read(store: Transactions, tenant_id: str, device_id: str, start: int, end: i
     while start < end:
         # A transaction for each page: a slow reader must not keep the store from
         # tidying up behind its writers.
-        page = store.read(
-            partial(read_page, tenant_id=tenant_id, device_id=device_id, start=start, end=end)
-        )
+        page = store.read(partial(read_page, tenant_id=tenant_id, device_id=device_id, start=start, end=end))
         for part in _merged(page.segments):
             if _is_whole(part, start, page.end):
                 yield part

@@ -54,9 +54,7 @@ def cutoffs(connection: sa.Connection, tenant_id: str, now: int) -> Cutoffs:
     return Cutoffs(*(_start(now, days) if days else 0 for days in row)) if row else Cutoffs()
 
 
-def expired_devices(
-    connection: sa.Connection, tenant_id: str, limits: Cutoffs, after: str
-) -> Sequence[str]:
+def expired_devices(connection: sa.Connection, tenant_id: str, limits: Cutoffs, after: str) -> Sequence[str]:
     """List some devices behind one that have data past its time."""
     d = devices.c
     expired = [
@@ -127,9 +125,7 @@ def delete_requests(
     connection.execute(
         sa.delete(stream_cursors).where(c.tenant_id == tenant_id, c.stream_id.in_(submissions))
     )
-    connection.execute(
-        sa.delete(request_results).where(r.tenant_id == tenant_id, r.request_id.in_(others))
-    )
+    connection.execute(sa.delete(request_results).where(r.tenant_id == tenant_id, r.request_id.in_(others)))
 
 
 def _start(now: int, days: int) -> int:

@@ -195,16 +195,15 @@ def _to_rows(tenant_id: str, made: Rollups) -> list[dict[str, Any]]:
     for metric in named:
         columns.update(zip(_columns(metric), _cells(made.metrics[metric]), strict=True))
     shared = {"tenant_id": tenant_id, "window_seconds": made.window_seconds}
-    return [
-        shared | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-    ]
+    return [shared | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _cells(metric: MetricRollups) -> list[list[Any]]:
     """Give the values of a metric's columns; None where a window has no value."""
     missing = metric.count == 0
+    nothing: Any = None
     columns = (metric.count, metric.sum, metric.minimum, metric.maximum)
-    cells = [np.where(missing, None, column.astype(object)).tolist() for column in columns]
+    cells = [np.where(missing, nothing, column.astype(object)).tolist() for column in columns]
     return [*cells, [data or None for data in _encode(metric.histograms)]]
 
 
@@ -288,7 +287,7 @@ def _metric(
 def _from_extras(cells: Iterable[bytes | None], wanted: Collection[str] | None) -> dict[str, MetricRollups]:
     found: dict[str, dict[int, pb.RollupExtra]] = {}
     size = 0
-    for size, data in enumerate(cells, 1):  # noqa: B007
+    for size, data in enumerate(cells, 1):
         for extra in pb.RollupExtras.FromString(data).metrics if data else ():
             if wanted is None or extra.name in wanted:
                 found.setdefault(extra.name, {})[size - 1] = extra

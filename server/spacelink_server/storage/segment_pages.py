@@ -85,9 +85,7 @@ def earliest_first_time(table: sa.Table, start: int) -> int:
     return start - MAX_SPAN_NANOS
 
 
-def _rows(
-    connection: sa.Connection, table: sa.Table, wanted: tuple[str, str, int, int], limit: int
-) -> _Rows:
+def _rows(connection: sa.Connection, table: sa.Table, wanted: tuple[str, str, int, int], limit: int) -> _Rows:
     """Read segments, and tell up to which time these are all."""
     tenant_id, device_id, start, end = wanted
     t = table.c

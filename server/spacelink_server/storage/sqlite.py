@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import os
 import sqlite3
+import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,9 +17,9 @@ from sqlalchemy.dialects import sqlite
 
 from spacelink_server.storage import migrations
 from spacelink_server.storage.schema import devices, rejected_batches, stream_cursors, telemetry_segments
-from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
 from spacelink_server.storage.store import (
     REJECTIONS_KEPT,
+    REQUEST_PREFIX,
     CommitGroup,
     CommitResult,
     Rejection,
@@ -30,23 +31,17 @@ from spacelink_server.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _T = TypeVar("_T")
+_Loaded = TypeVar("_Loaded")
+_Made = TypeVar("_Made")
 
 # Rows in one INSERT. Each statement gives up Python's global lock and has to
 # win it back from a busy event loop, so a group is written with few statements;
 # fixed sizes keep the statements in sqlite3's cache.
 _INSERT_ROWS = (256, 16, 1)
-
-# Read at once by a range query: 256 segments of a minute each are about 1 MB and
-# four hours of a device; large segments come fewer at a time.
-_READ_ROWS = 256
-_READ_BYTES = 4 * 1024 * 1024
-
-# A stream_id cannot hold a blank, so request ids cannot clash with them.
-_REQUEST_PREFIX = "request "
 
 _PRAGMAS = {
     "journal_mode": "WAL",  # readers do not wait for the writer
@@ -85,6 +80,8 @@ class SqliteStore:
             self._lock = _lock(directory)
         self._engine = _engine(directory / "spacelink.db")
         self._writer: sa.Connection | None = None
+        # Held while the writer is in use: maintenance has a thread of its own.
+        self._writing = threading.Lock()
         self._known_devices: set[tuple[str, str]] = set()
         # Ids only tell segments of one device and time apart; counting on from
         # the clock keeps them distinct across restarts.
@@ -99,30 +96,42 @@ class SqliteStore:
     def commit(self, group: CommitGroup) -> CommitResult:
         """Write a group in one transaction; it is on disk on return."""
         new_devices: set[tuple[str, str]] = set()
-        try:
-            with _as_unavailable():
-                writer = self._write_connection()
-                with writer.begin():
-                    result = self._write(writer, group, new_devices)
-        except BaseException:
-            self._drop_writer()
-            raise
+        with self._writing:
+            try:
+                with _as_unavailable():
+                    writer = self._write_connection()
+                    with writer.begin():
+                        result = self._write(writer, group, new_devices)
+            except BaseException:
+                self._drop_writer()
+                raise
         self._known_devices |= new_devices
         return result
 
     def transact(self, work: Callable[[sa.Connection], _T]) -> _T:
-        """Run work in a write transaction; on disk on return, undone if it raises.
+        """Run work in a write transaction; on disk on return, undone if it raises."""
+        with self._writing:
+            try:
+                with _as_unavailable():
+                    writer = self._write_connection()
+                    with writer.begin():
+                        return work(writer)
+            except StoreUnavailableError:
+                self._drop_writer()
+                raise
 
-        Called by the same thread as commit.
-        """
-        try:
-            with _as_unavailable():
-                writer = self._write_connection()
-                with writer.begin():
-                    return work(writer)
-        except StoreUnavailableError:
-            self._drop_writer()
-            raise
+    def process(
+        self,
+        load: Callable[[sa.Connection], _Loaded | None],
+        make: Callable[[_Loaded], _Made],
+        store: Callable[[sa.Connection, _Made], None],
+    ) -> _Loaded | None:
+        """Make something out of what is stored, and store it; see Transactions."""
+        loaded = self.read(load)
+        if loaded is not None:
+            made = make(loaded)
+            self.transact(lambda connection: store(connection, made))
+        return loaded
 
     def read(self, work: Callable[[sa.Connection], _T]) -> _T:
         """Run work in a read transaction; called by any thread."""
@@ -154,46 +163,6 @@ class SqliteStore:
             query = query.limit(limit)
         with _as_unavailable(), self._engine.connect() as connection:
             return list(connection.scalars(query))
-
-    def segments(self, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Sequence[Segment]]:
-        """Read the segments with samples in [start, end), ordered by first time."""
-        t = telemetry_segments.c
-        position = (start - MAX_SPAN_NANOS, -1)
-        query = (
-            sa.select(*_SEGMENT_COLUMNS, t.segment_id)
-            .where(
-                t.tenant_id == tenant_id,
-                t.device_id == device_id,
-                t.first_time_unix_nano < end,
-                t.last_time_unix_nano >= start,
-                sa.tuple_(t.first_time_unix_nano, t.segment_id)
-                > sa.tuple_(sa.bindparam("time"), sa.bindparam("id")),
-            )
-            .order_by(t.first_time_unix_nano, t.segment_id)
-            .limit(_READ_ROWS)
-        )
-        while True:
-            # A read transaction for each part: a slow reader must not keep the
-            # log from being checkpointed.
-            with _as_unavailable(), self._engine.connect() as connection:
-                rows = _take_bytes(connection.execute(query, {"time": position[0], "id": position[1]}))
-            if not rows:
-                return
-            yield [Segment._make(row[:-1]) for row in rows]
-            position = (rows[-1].first_time_unix_nano, rows[-1].segment_id)
-
-    def newest_segments(self, tenant_id: str, device_id: str) -> Sequence[Segment]:
-        """Read the segments that may hold a device's newest sample."""
-        t = telemetry_segments.c
-        of_device = (t.tenant_id == tenant_id, t.device_id == device_id)
-        newest = sa.select(sa.func.max(t.first_time_unix_nano)).where(*of_device).scalar_subquery()
-        reach = sa.select(*_SEGMENT_COLUMNS).where(
-            *of_device, t.first_time_unix_nano >= newest - MAX_SPAN_NANOS
-        )
-        last = sa.select(sa.func.max(reach.subquery().c.last_time_unix_nano)).scalar_subquery()
-        with _as_unavailable(), self._engine.connect() as connection:
-            rows = connection.execute(reach.where(t.last_time_unix_nano == last).order_by(t.segment_id)).all()
-        return [Segment(*row) for row in rows]
 
     def close(self) -> None:
         """Let go of all files and connections."""
@@ -248,15 +217,6 @@ class SqliteStore:
         return CommitResult(advanced, stored, [_open(writer, key) for key in group.opens])
 
 
-_SEGMENT_COLUMNS = (
-    telemetry_segments.c.device_id,
-    telemetry_segments.c.first_time_unix_nano,
-    telemetry_segments.c.last_time_unix_nano,
-    telemetry_segments.c.sample_count,
-    telemetry_segments.c.payload,
-)
-
-
 def _sql(statement: sa.Executable) -> str:
     """Compile once: the hot path hands plain tuples to the driver."""
     assert isinstance(statement, sa.ClauseElement)  # noqa: S101
@@ -304,7 +264,7 @@ def _claim(writer: sa.Connection, submission: Submission) -> bool:
     """Take a request_id; False where it was taken before."""
     if not submission.request_id:
         return True
-    row = (submission.tenant_id, _REQUEST_PREFIX + submission.request_id, 0, 1, time.time_ns())
+    row = (submission.tenant_id, REQUEST_PREFIX + submission.request_id, 0, 1, time.time_ns())
     return writer.exec_driver_sql(_CLAIM, row).rowcount == 1
 
 
@@ -341,17 +301,6 @@ def _insert(writer: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
             values = tuple(itertools.chain.from_iterable(rows[start : start + size]))
             writer.exec_driver_sql(_INSERT_SEGMENT + ", ".join([_SEGMENT_ROW] * size), values)
             start += size
-
-
-def _take_bytes(rows: Iterable[sa.Row[Any]]) -> list[sa.Row[Any]]:
-    taken = []
-    size = 0
-    for row in rows:
-        taken.append(row)
-        size += len(row.payload)
-        if size >= _READ_BYTES:
-            break
-    return taken
 
 
 def _engine(path: Path) -> sa.Engine:

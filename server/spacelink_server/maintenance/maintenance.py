@@ -31,6 +31,7 @@ _RETENTION_SECONDS = 3600.0
 
 _SECOND = 1_000_000_000
 
+_T = TypeVar("_T")
 _Loaded = TypeVar("_Loaded")
 _Made = TypeVar("_Made")
 
@@ -185,17 +186,21 @@ class Maintenance:
         """Delete what is past its time."""
         now = self._clock()
         limits = self._store.read(partial(retention.cutoffs, tenant_id=tenant_id, now=now))
-        self._store.transact(partial(retention.delete_pending, tenant_id=tenant_id, limits=limits))
+        self._write(partial(retention.delete_pending, tenant_id=tenant_id, limits=limits))
         for device_id in self._expired_devices(tenant_id, limits):
             is_more = True
             while is_more and not self._stopping.is_set():
                 with self._paced():
-                    is_more = self._store.transact(
+                    is_more = self._write(
                         partial(
                             retention.delete_expired, tenant_id=tenant_id, device_id=device_id, limits=limits
                         )
                     )
         self._forget_requests(tenant_id, now)
+
+    def _write(self, work: Callable[[Connection], _T]) -> _T:
+        # Whatever it deletes, it does not matter which of two workers did so.
+        return self._store.transact(work, alone=False)
 
     def _expired_devices(self, tenant_id: str, limits: Cutoffs) -> Iterator[str]:
         after = ""
@@ -216,7 +221,7 @@ class Maintenance:
             if not submissions and not others:
                 return
             with self._paced():
-                self._store.transact(
+                self._write(
                     partial(
                         retention.delete_requests, tenant_id=tenant_id, submissions=submissions, others=others
                     )

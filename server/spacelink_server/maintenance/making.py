@@ -15,7 +15,7 @@ from spacelink_server.storage.pending import ClosedWindows, OpenWindows
 from spacelink_server.storage.reading import columns_of
 from spacelink_server.storage.rollups import HOUR, MINUTE
 from spacelink_server.storage.segment_pages import StoredSegment
-from spacelink_server.storage.segments import COMPACTED_FORMAT, MAX_SPAN_NANOS, Segment
+from spacelink_server.storage.segments import MAX_SPAN_NANOS, AnySegment, CompactedSegment, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,19 +91,18 @@ def _in_hours(arrived: Sequence[StoredSegment], columns: TelemetryColumns) -> It
     cuts = np.flatnonzero(np.diff(columns.time_unix_nano // MAX_SPAN_NANOS)) + 1
     for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(columns)], strict=True):
         part = columns.take(slice(start, end))
-        yield StoredSegment(_segment(part, part.encode()), segment_id)
+        yield StoredSegment(_segment(Segment, part, part.encode()), segment_id)
 
 
 def _compacted(columns: TelemetryColumns, segment_id: int) -> Iterator[StoredSegment]:
     for start in range(0, len(columns), _SEGMENT_SAMPLES):
         part = columns.take(slice(start, start + _SEGMENT_SAMPLES))
-        segment = _segment(part, compaction.encode(part))._replace(format=COMPACTED_FORMAT)
-        yield StoredSegment(segment, segment_id)
+        yield StoredSegment(_segment(CompactedSegment, part, compaction.encode(part)), segment_id)
 
 
-def _segment(columns: TelemetryColumns, payload: bytes) -> Segment:
+def _segment(kind: type[AnySegment], columns: TelemetryColumns, payload: bytes) -> AnySegment:
     first, last = int(columns.time_unix_nano[0]), int(columns.time_unix_nano[-1])
-    return Segment(columns.device_id, first, last, len(columns), payload)
+    return kind(columns.device_id, first, last, len(columns), payload)
 
 
 def _whole_minutes(

@@ -204,7 +204,10 @@ class TelemetryService(TelemetryServiceServicer):
         """Stream batches as they are committed."""
         _check_device_ids(request.device_ids)
         watcher = Watcher(call.current().tenant_id, request.device_ids)
-        self._feed.add(watcher)
+        try:
+            await self._feed.add(watcher)
+        except StoreUnavailableError:
+            raise store_unavailable() from None
         try:
             # Tells the caller that nothing committed from now on is missed.
             await context.send_initial_metadata(())

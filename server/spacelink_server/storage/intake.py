@@ -26,6 +26,11 @@ _ROWS = 512
 _BYTES = 1024 * 1024
 _SAMPLES = 8192
 
+# Where servers share a database each looks there for what the others committed;
+# ids begin with the database's time (see tail.py). They look many times a second.
+_SHARED_SECONDS = 10
+_SETTLED_ID = sa.text("(extract(epoch FROM now()) - :shared) * 1000000000")
+
 _MINUTE_NANOS = 60 * 1_000_000_000
 
 
@@ -82,10 +87,11 @@ class TakenIn:
 
 def load(connection: sa.Connection, tenant_id: str, after: str) -> Arrivals | None:
     """Load what arrived of a few devices behind one; None where there are none."""
-    claimed = maintained.lock(connection, _with_arrivals(tenant_id, after))
+    settled = _settled(connection)
+    claimed = maintained.lock(connection, _with_arrivals(tenant_id, after, settled))
     if not claimed:
         return None
-    segments, is_complete = _arrived(connection, tenant_id, claimed)
+    segments, is_complete = _arrived(connection, tenant_id, claimed, settled)
     reached = max(segments, default=claimed[-1])
     return Arrivals(
         maintained.states(connection, tenant_id, list(segments)),
@@ -118,10 +124,19 @@ def store(connection: sa.Connection, taken: TakenIn, tenant_id: str) -> None:
     pending.mark(connection, tenant_id, taken.hours)
 
 
-def _with_arrivals(tenant_id: str, after: str) -> sa.Select[tuple[str]]:
+def _settled(connection: sa.Connection) -> list[sa.ColumnElement[bool]]:
+    """Give the condition under which other servers have seen a segment."""
+    if connection.dialect.name != "postgresql":
+        return []
+    return [telemetry_segments.c.segment_id < _SETTLED_ID.bindparams(shared=_SHARED_SECONDS)]
+
+
+def _with_arrivals(
+    tenant_id: str, after: str, settled: list[sa.ColumnElement[bool]]
+) -> sa.Select[tuple[str]]:
     d = devices.c
     t = telemetry_segments.c
-    arrived = sa.select(t.device_id).where(t.tenant_id == d.tenant_id, t.device_id == d.device_id)
+    arrived = sa.select(t.device_id).where(t.tenant_id == d.tenant_id, t.device_id == d.device_id, *settled)
     return (
         sa.select(d.device_id)
         .where(d.tenant_id == tenant_id, d.device_id > after, arrived.correlate(devices).exists())
@@ -131,13 +146,16 @@ def _with_arrivals(tenant_id: str, after: str) -> sa.Select[tuple[str]]:
 
 
 def _arrived(
-    connection: sa.Connection, tenant_id: str, claimed: list[str]
+    connection: sa.Connection,
+    tenant_id: str,
+    claimed: list[str],
+    settled: list[sa.ColumnElement[bool]],
 ) -> tuple[dict[str, list[StoredSegment]], bool]:
     """Read segments of the devices claimed; tell whether these are all."""
     t = telemetry_segments.c
     query = (
         sa.select(*segment_columns(telemetry_segments))
-        .where(t.tenant_id == tenant_id, t.device_id >= claimed[0], t.device_id <= claimed[-1])
+        .where(t.tenant_id == tenant_id, t.device_id >= claimed[0], t.device_id <= claimed[-1], *settled)
         .order_by(t.device_id, t.first_time_unix_nano, t.segment_id)
         .limit(_ROWS)
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import sqlalchemy as sa
 
 from spacelink_server.storage.schema import compacted_segments, devices, maintained_devices
+from spacelink_server.storage.segments import format_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -112,7 +113,7 @@ def insert_segments(connection: sa.Connection, tenant_id: str, segments: Sequenc
             segment_id,
             segment.last_time,
             segment.sample_count,
-            segment.format,
+            format_of(segment),
             segment.payload,
         )
         for segment, segment_id in segments

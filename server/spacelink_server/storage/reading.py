@@ -10,7 +10,7 @@ import numpy as np
 from spacelink.columns import TelemetryColumns, merge
 from spacelink_server.storage import compaction
 from spacelink_server.storage.segment_pages import read_page
-from spacelink_server.storage.segments import BATCH_FORMAT, Segment
+from spacelink_server.storage.segments import AnySegment, CompactedSegment, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spacelink_server.storage.transactions import Transactions
 
 # Either as stored, or decoded because it had to be cut or merged.
-Part: TypeAlias = Segment | TelemetryColumns
+Part: TypeAlias = AnySegment | TelemetryColumns
 
 # Merged samples are handed out in parts of so many bytes: below the 4 MiB that a
 # gRPC client takes by default, with room for names.
@@ -41,7 +41,7 @@ def read(store: Transactions, tenant_id: str, device_id: str, start: int, end: i
         # tidying up behind its writers.
         page = store.read(partial(read_page, tenant_id=tenant_id, device_id=device_id, start=start, end=end))
         for part in _merged(page.segments):
-            if _is_whole(part, start, page.end):
+            if isinstance(part, Segment) and start <= part.first_time and part.last_time < page.end:
                 yield part
             else:
                 yield from _clipped(columns_of(part), start, page.end)
@@ -50,30 +50,19 @@ def read(store: Transactions, tenant_id: str, device_id: str, start: int, end: i
 
 def columns_of(part: Part) -> TelemetryColumns:
     """Give a part as columns."""
-    if not isinstance(part, Segment):
-        return part
-    if part.format == BATCH_FORMAT:
+    if isinstance(part, Segment):
         return TelemetryColumns.decode(part.payload)
-    return compaction.decode(part.device_id, part.payload)
+    if isinstance(part, CompactedSegment):
+        return compaction.decode(part.device_id, part.payload)
+    return part
 
 
 def payload_of(part: Part) -> bytes:
     """Give a part as an encoded TelemetryBatch."""
-    if isinstance(part, Segment) and part.format == BATCH_FORMAT:
-        return part.payload
-    return columns_of(part).encode()
+    return part.payload if isinstance(part, Segment) else columns_of(part).encode()
 
 
-def _is_whole(part: Part, start: int, end: int) -> bool:
-    return (
-        isinstance(part, Segment)
-        and part.format == BATCH_FORMAT
-        and start <= part.first_time
-        and part.last_time < end
-    )
-
-
-def _merged(segments: Sequence[Segment]) -> Iterator[Part]:
+def _merged(segments: Sequence[AnySegment]) -> Iterator[Part]:
     """Resolve overlaps; holds only what the next segment may still reach into."""
     held: list[Part] = []
     last = size = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from spacelink_server.storage.schema import compacted_segments, telemetry_segments
-from spacelink_server.storage.segments import BATCH_FORMAT, MAX_SPAN_NANOS, Segment
+from spacelink_server.storage.segments import FORMATS, MAX_SPAN_NANOS, AnySegment, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 _PAGE_ROWS = 2048
 _PAGE_BYTES = 16 * 1024 * 1024
 
+_AS_IT_CAME = next(number for number, kind in FORMATS.items() if kind is Segment)
+
 
 class StoredSegment(NamedTuple):
     """A segment and what orders it among those of its device."""
 
-    segment: Segment
+    segment: AnySegment
     segment_id: int
 
 
@@ -34,7 +36,7 @@ class Page(NamedTuple):
         end: where the part ends and the next one starts.
     """
 
-    segments: list[Segment]
+    segments: list[AnySegment]
     end: int
 
 
@@ -57,7 +59,7 @@ def read_page(connection: sa.Connection, tenant_id: str, device_id: str, start: 
             for table in (telemetry_segments, compacted_segments)
         ]
         complete_before = min(rows.complete_before for rows in tables)
-        if complete_before > start:
+        if complete_before > start or complete_before >= end:
             found = [stored for rows in tables for stored in rows.stored]
             kept = [stored for stored in found if stored.segment.first_time < complete_before]
             kept.sort(key=lambda stored: (stored.segment.first_time, stored.segment_id))
@@ -68,14 +70,15 @@ def read_page(connection: sa.Connection, tenant_id: str, device_id: str, start: 
 def segment_columns(table: sa.Table) -> list[sa.ColumnElement[Any]]:
     """Give the columns that stored takes, of either table."""
     t = table.c
-    as_format = t.format if "format" in t else sa.literal(BATCH_FORMAT, sa.SmallInteger)
+    as_format = t.format if "format" in t else sa.literal(_AS_IT_CAME, sa.SmallInteger)
     times = (t.first_time_unix_nano, t.last_time_unix_nano)
     return [t.device_id, *times, t.sample_count, t.payload, as_format, t.segment_id]
 
 
 def stored(row: Sequence[Any]) -> StoredSegment:
     """Make a segment of a row."""
-    return StoredSegment(Segment._make(row[:-1]), row[-1])
+    *fields, number, segment_id = row
+    return StoredSegment(FORMATS[number]._make(fields), segment_id)
 
 
 def earliest_first_time(table: sa.Table, start: int) -> int:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 # No segment spans more time, so that a range query finds every segment that
 # reaches into its range by looking back this far from the range's start. An
 # hour is also the unit that closed segments are merged by.
 MAX_SPAN_NANOS = 3_600 * 1_000_000_000
-
-# What a payload is: a TelemetryBatch message, or a CompactedSegment message of
-# spacelink.storage.v1. Stored; a new format gets a new number.
-BATCH_FORMAT = 1
-COMPACTED_FORMAT = 2
 
 
 class Segment(NamedTuple):
@@ -23,8 +18,7 @@ class Segment(NamedTuple):
         first_time: time of the first sample, nanoseconds since 1970 UTC.
         last_time: time of the last sample, likewise.
         sample_count: how many samples.
-        payload: the samples in time order, encoded.
-        format: BATCH_FORMAT or COMPACTED_FORMAT.
+        payload: an encoded TelemetryBatch with its samples in time order.
     """
 
     device_id: str
@@ -32,4 +26,24 @@ class Segment(NamedTuple):
     last_time: int
     sample_count: int
     payload: bytes
-    format: int = BATCH_FORMAT
+
+
+class CompactedSegment(NamedTuple):
+    """Samples of one device in the compacted format; see compaction.py and Segment."""
+
+    device_id: str
+    first_time: int
+    last_time: int
+    sample_count: int
+    payload: bytes
+
+
+AnySegment: TypeAlias = Segment | CompactedSegment
+
+# How stored segments say what they are; a new format gets a new number.
+FORMATS: dict[int, type[AnySegment]] = {1: Segment, 2: CompactedSegment}
+
+
+def format_of(segment: AnySegment) -> int:
+    """Give the number of a segment's format."""
+    return next(number for number, kind in FORMATS.items() if isinstance(segment, kind))

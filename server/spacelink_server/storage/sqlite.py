@@ -17,6 +17,7 @@ from sqlalchemy.dialects import sqlite
 
 from spacelink_server.storage import migrations
 from spacelink_server.storage.schema import devices, rejected_batches, stream_cursors, telemetry_segments
+from spacelink_server.storage.sql_store import SqlStore, as_unavailable
 from spacelink_server.storage.store import (
     REJECTIONS_KEPT,
     REQUEST_PREFIX,
@@ -63,7 +64,7 @@ class DataDirectoryInUseError(Exception):
     """Another server works on the data directory."""
 
 
-class SqliteStore:
+class SqliteStore(SqlStore):
     """Store in DIR/spacelink.db; see spacelink_server.storage.store.Store."""
 
     def __init__(self, directory: Path) -> None:
@@ -75,19 +76,19 @@ class SqliteStore:
             StoreUnavailableError: the files cannot be opened.
         """
         self._directory = directory
-        with _as_unavailable():
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(directory)
-        self._engine = _engine(directory / "spacelink.db")
+        self._lock = contextlib.ExitStack()
+        with as_unavailable():
+            self._lock.enter_context(locked(directory))
+        engine = make_engine(directory)
+        super().__init__(engine, engine, engine)
         self._writer: sa.Connection | None = None
         # Held while the writer is in use: maintenance has a thread of its own.
         self._writing = threading.Lock()
-        self._known_devices: set[tuple[str, str]] = set()
         # Ids only tell segments of one device and time apart; counting on from
         # the clock keeps them distinct across restarts.
         self._segment_ids = itertools.count(time.time_ns())
         try:
-            with _as_unavailable():
+            with as_unavailable():
                 migrations.prepare(self._engine)
         except BaseException:
             self.close()
@@ -98,7 +99,7 @@ class SqliteStore:
         new_devices: set[tuple[str, str]] = set()
         with self._writing:
             try:
-                with _as_unavailable():
+                with as_unavailable():
                     writer = self._write_connection()
                     with writer.begin():
                         result = self._write(writer, group, new_devices)
@@ -108,11 +109,11 @@ class SqliteStore:
         self._known_devices |= new_devices
         return result
 
-    def transact(self, work: Callable[[sa.Connection], _T]) -> _T:
-        """Run work in a write transaction; on disk on return, undone if it raises."""
+    def transact(self, work: Callable[[sa.Connection], _T], *, alone: bool = True) -> _T:
+        """Run work in a write transaction, which always is alone; see Transactions."""
         with self._writing:
             try:
-                with _as_unavailable():
+                with as_unavailable():
                     writer = self._write_connection()
                     with writer.begin():
                         return work(writer)
@@ -133,11 +134,6 @@ class SqliteStore:
             self.transact(lambda connection: store(connection, made))
         return loaded
 
-    def read(self, work: Callable[[sa.Connection], _T]) -> _T:
-        """Run work in a read transaction; called by any thread."""
-        with _as_unavailable(), self._engine.connect() as connection:
-            return work(connection)
-
     def probe(self, size: int) -> None:
         """Raise StoreUnavailableError unless size bytes could be committed."""
         path = self._directory / "probe"
@@ -152,23 +148,11 @@ class SqliteStore:
         # SQLite's own files must take a write, too.
         self.commit(CommitGroup(opens=[StreamKey("", "probe")]))
 
-    def device_ids(self, tenant_id: str, *, after: str = "", limit: int = -1) -> list[str]:
-        """List a tenant's devices behind one, in order; -1 means all."""
-        query = (
-            sa.select(devices.c.device_id)
-            .where(devices.c.tenant_id == tenant_id, devices.c.device_id > after)
-            .order_by(devices.c.device_id)
-        )
-        if limit >= 0:
-            query = query.limit(limit)
-        with _as_unavailable(), self._engine.connect() as connection:
-            return list(connection.scalars(query))
-
     def close(self) -> None:
         """Let go of all files and connections."""
         self._drop_writer()
-        self._engine.dispose()
-        os.close(self._lock)
+        super().close()
+        self._lock.close()
 
     def _write_connection(self) -> sa.Connection:
         if self._writer is None:
@@ -303,9 +287,15 @@ def _insert(writer: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
             start += size
 
 
-def _engine(path: Path) -> sa.Engine:
+def path_of(directory: Path) -> Path:
+    """Give the path of the database in a data directory."""
+    return directory / "spacelink.db"
+
+
+def make_engine(directory: Path) -> sa.Engine:
+    """Give an engine for the database in a data directory."""
     engine = sa.create_engine(
-        f"sqlite:///{path}",
+        f"sqlite:///{path_of(directory)}",
         connect_args={"check_same_thread": False},
         poolclass=sa.QueuePool,
         pool_size=8,
@@ -329,22 +319,21 @@ def _engine(path: Path) -> sa.Engine:
     return engine
 
 
-def _lock(directory: Path) -> int:
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep others off a data directory, which is made if need be.
+
+    Raises:
+        DataDirectoryInUseError: another process works on it.
+        OSError: it cannot be made.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise DataDirectoryInUseError(f"{directory} is in use by another server") from None
-    return descriptor
-
-
-@contextlib.contextmanager
-def _as_unavailable() -> Iterator[None]:
-    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataDirectoryInUseError(f"{directory} is in use by another server") from None
         yield
-    except exc.IntegrityError:
-        raise  # a row that is there already: the caller's matter, not the store's
-    except (exc.DBAPIError, sqlite3.Error, OSError) as error:
-        cause = error.orig if isinstance(error, exc.DBAPIError) else error
-        raise StoreUnavailableError(str(cause)) from error
+    finally:
+        os.close(descriptor)

@@ -19,13 +19,14 @@ from spacelink_server.storage.store import (
 )
 from tests.server.faults import FaultyStore
 from tests.server.samples import segment
+from tests.server.stored import stored_segments
 from tests.server.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from spacelink_server.storage.segments import Segment
+    from spacelink_server.storage.segments import AnySegment, Segment
 
 TENANT = "t"
 QUEUE_BYTES = 10_000
@@ -98,8 +99,8 @@ class Harness:
         self.store.groups.clear()
         return listener
 
-    def stored(self, device_id: str) -> list[Segment]:
-        return [s for page in self.store.segments(TENANT, device_id, 0, 2**63 - 1) for s in page]
+    def stored(self, device_id: str) -> list[AnySegment]:
+        return stored_segments(self.store, TENANT, device_id)
 
 
 @pytest.fixture
@@ -175,7 +176,7 @@ async def test_watchers_see_what_is_committed_and_nothing_else(harness: Harness)
     listener, stale = await harness.open("s"), await harness.open("stale")
     await harness.open("stale")
     watcher = Watcher(TENANT, [])
-    harness.feed.add(watcher)
+    await harness.feed.add(watcher)
     repeat = Submission(TENANT, "r", [segment("a", 2)])
     await harness.hold()
     harness.send(stale, 1, segment("a", 0))

@@ -14,7 +14,7 @@ from spacelink.columns import TelemetryColumns
 from spacelink_server.scoring import histogram
 from spacelink_server.storage.rollups import DAY, HOUR, MINUTE, Rollups, read_rollups
 from spacelink_server.storage.schema import compacted_segments, pending_windows, telemetry_segments
-from spacelink_server.storage.segments import COMPACTED_FORMAT
+from spacelink_server.storage.segments import FORMATS, CompactedSegment
 from spacelink_server.storage.store import CommitGroup, Submission
 from tests.server.samples import T0, validated
 from tests.server.stored import stored_samples
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.server.samples import Sample
 
 TENANT = "t"
+COMPACTED = next(number for number, kind in FORMATS.items() if kind is CompactedSegment)
 SECOND = 1_000_000_000
 DEVICES = ("dish-1", "dish-2", "dish-3")
 
@@ -101,14 +102,12 @@ def check_closed(store: Store, by_device: dict[str, dict[Sample, None]], closed:
     hours = {(d, s[0] // (HOUR * SECOND)) for d, found in by_device.items() for s in found}
     is_closed = {hour for hour in hours if (hour[1] + 1) * HOUR * SECOND <= closed}
     t = compacted_segments.c
-    assert count_rows(store, compacted_segments, t.format == COMPACTED_FORMAT) == len(is_closed)
+    assert count_rows(store, compacted_segments, t.format == COMPACTED) == len(is_closed)
     p = pending_windows.c
     assert count_rows(store, pending_windows, p.window_seconds == HOUR) == len(hours - is_closed)
 
 
-def check_rollups(
-    found: Rollups, by_device: dict[str, dict[Sample, None]], window: int, end: int
-) -> None:
+def check_rollups(found: Rollups, by_device: dict[str, dict[Sample, None]], window: int, end: int) -> None:
     """Compare rollups with those of plain Python."""
     groups: dict[tuple[str, int], list[Sample]] = defaultdict(list)
     for device_id, samples in by_device.items():
@@ -122,13 +121,13 @@ def check_rollups(
     ]
     assert keys == sorted(groups)
     for row, key in enumerate(keys):
-        samples = sorted(groups[key])
-        assert found.sample_count[row] == len(samples)
-        assert (found.first_time[row], found.last_time[row]) == (samples[0][0], samples[-1][0])
+        group = sorted(groups[key])
+        assert found.sample_count[row] == len(group)
+        assert (found.first_time[row], found.last_time[row]) == (group[0][0], group[-1][0])
         assert found.status_counts[row].tolist() == [
-            sum(status == number for _, status, _ in samples) for number in range(5)
+            sum(status == number for _, status, _ in group) for number in range(5)
         ]
-        check_metrics(found, row, samples)
+        check_metrics(found, row, group)
 
 
 def check_metrics(found: Rollups, row: int, samples: list[Sample]) -> None:

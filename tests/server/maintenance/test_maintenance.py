@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from spacelink_server.maintenance.maintenance import Maintenance, Schedule
 from tests.server.maintenance.fleet import DEVICES, check, some_samples, submit
 from tests.server.samples import DAY, HOUR, SECOND, T0

@@ -458,8 +458,7 @@ async def test_a_store_that_cannot_be_read(
     def fail(*_: Any, **__: Any) -> Any:
         raise StoreUnavailableError("disk on fire at /dev/secret")
 
-    for name in ("segments", "newest_segments"):
-        monkeypatch.setattr(plane.store, name, fail)
+    monkeypatch.setattr(plane.store, "read", fail)
     request: Any = getattr(pb, f"{method}Request")()
     call: Any = getattr(plane.stub, method)(request)
     with pytest.raises(grpc.aio.AioRpcError) as raised:

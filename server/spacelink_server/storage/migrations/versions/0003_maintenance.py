@@ -7,6 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from spacelink_server.storage.types import name
+
 revision = "0003"
 down_revision = "0002"
 
@@ -26,8 +28,8 @@ def upgrade() -> None:
     """Create the tables of maintenance."""
     op.create_table(
         "compacted_segments",
-        sa.Column("tenant_id", sa.String(64), primary_key=True),
-        sa.Column("device_id", sa.String(128), primary_key=True),
+        sa.Column("tenant_id", name(64), primary_key=True),
+        sa.Column("device_id", name(128), primary_key=True),
         sa.Column("first_time_unix_nano", sa.BigInteger, primary_key=True),
         sa.Column("segment_id", sa.BigInteger, primary_key=True),
         sa.Column("last_time_unix_nano", sa.BigInteger, nullable=False),
@@ -37,25 +39,25 @@ def upgrade() -> None:
     )
     op.create_table(
         "maintained_devices",
-        sa.Column("tenant_id", sa.String(64), primary_key=True),
-        sa.Column("device_id", sa.String(128), primary_key=True),
+        sa.Column("tenant_id", name(64), primary_key=True),
+        sa.Column("device_id", name(128), primary_key=True),
         sa.Column("version", sa.BigInteger, nullable=False),
         sa.Column("newest_time_unix_nano", sa.BigInteger, nullable=False),
         sa.Column("newest_sample", sa.LargeBinary, nullable=False),
     )
     op.create_table(
         "pending_windows",
-        sa.Column("tenant_id", sa.String(64), primary_key=True),
+        sa.Column("tenant_id", name(64), primary_key=True),
         sa.Column("window_seconds", sa.Integer, primary_key=True),
         sa.Column("window_start_unix", sa.BigInteger, primary_key=True),
-        sa.Column("device_id", sa.String(128), primary_key=True),
+        sa.Column("device_id", name(128), primary_key=True),
         sqlite_with_rowid=False,
     )
     op.create_table(
         "rollups",
-        sa.Column("tenant_id", sa.String(64), primary_key=True),
+        sa.Column("tenant_id", name(64), primary_key=True),
         sa.Column("window_seconds", sa.Integer, primary_key=True),
-        sa.Column("device_id", sa.String(128), primary_key=True),
+        sa.Column("device_id", name(128), primary_key=True),
         sa.Column("window_start_unix", sa.BigInteger, primary_key=True),
         sa.Column("sample_count", sa.Integer, nullable=False),
         sa.Column("active_count", sa.Integer, nullable=False),
@@ -68,8 +70,8 @@ def upgrade() -> None:
         sa.Column("extra", sa.LargeBinary),
         sqlite_with_rowid=False,
     )
-    for name in ("raw_retention_days", "rollup_retention_days"):
-        op.add_column("tenants", sa.Column(name, sa.Integer, nullable=False, server_default="0"))
+    for column in ("raw_retention_days", "rollup_retention_days"):
+        op.add_column("tenants", sa.Column(column, sa.Integer, nullable=False, server_default="0"))
 
 
 def _columns_of(metric: str) -> list[sa.Column[Any]]:

@@ -157,7 +157,6 @@ class PostgresStore(SqlStore):
     def close(self) -> None:
         """Let go of all connections."""
         self._drop_writer()
-        super().close()
 
     def _commit(self, group: CommitGroup) -> CommitResult:
         for _ in range(_ATTEMPTS - 1):
@@ -199,6 +198,8 @@ class PostgresStore(SqlStore):
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.invalidate()
+        # What happened to it may have happened to those that wait in the pool.
+        self._engine.dispose()
 
     def _begin(self, alone: bool) -> sa.Connection:
         first = _BE_ALONE if alone else _BE_THERE

@@ -119,7 +119,8 @@ class GroupTransaction:
         advanced = [_advance(cursors, advance) for advance in group.advances]
         stored = _stored(group.submissions, claimed)
         advances = list(itertools.compress(group.advances, advanced))
-        written = [*advances, *itertools.compress(group.submissions, stored)]
+        written: list[StreamAdvance | Submission] = [*advances]
+        written += itertools.compress(group.submissions, stored)
         ((now,),) = clock
         self.copy(written, now)
         self._committing = True

@@ -6,40 +6,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.server.stores import Place
+from tests.server.conftest import KINDS, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from spacelink_server.storage.sql_store import SqlStore
-    from tests.postgres import Cluster
-
-KINDS = ("sqlite", "postgres")
-
-
-def place_of(kind: str, directory: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
-    if kind == "sqlite":
-        yield Place(directory)
-        return
-    cluster: Cluster = request.getfixturevalue("cluster")
-    url = cluster.create_database()
-    yield Place(directory, url)
-    cluster.drop_database(url)
-
-
-@pytest.fixture(params=KINDS)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """Give the place of a store that is empty."""
-    yield from place_of(request.param, tmp_path, request)
 
 
 @pytest.fixture
-def store(place: Place) -> Iterator[SqlStore]:
+def store(either_store: SqlStore) -> SqlStore:
     """Give an empty store."""
-    store = place.open()
-    yield store
-    store.close()
+    return either_store
 
 
 @pytest.fixture(scope="module", params=KINDS)

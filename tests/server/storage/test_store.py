@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
+from spacelink_server.storage.segments import MAX_SPAN_NANOS, AnySegment, Segment
 from spacelink_server.storage.store import (
     CommitGroup,
     CommitResult,

@@ -50,6 +50,11 @@ class ServerProcess:
     def token_file(self) -> Path:
         return self.data_dir / "operator.token"
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What commands of the data plane take to speak to it with the operator's token."""
+        return ("--server", self.address, "--token-file", str(self.token_file))
+
     def channel(self, *options: tuple[str, int]) -> Any:
         """Give a channel of asyncio to the data plane that presents the operator's token."""
         return AuthorizedChannel(grpc.aio.insecure_channel(self.address, options), self.token)

@@ -18,7 +18,7 @@ from spacelink_server.access import call, guard
 from spacelink_server.errors import InvalidRequestError, store_unavailable
 from spacelink_server.ingest.live import LiveFeed, Watcher
 from spacelink_server.ingest.stream import IngestStream, draining
-from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of
+from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of, well_formed
 from spacelink_server.services import _requests
 from spacelink_server.services._summaries import Query, Summary, summarize
 from spacelink_server.storage import reading
@@ -107,7 +107,7 @@ class TelemetryService(TelemetryServiceServicer):
         if view.request_id and not is_identifier(view.request_id):
             raise InvalidRequestError("request_id", f"expected {IDENTIFIER_RULE}, or none")
         try:
-            segments = segments_of(view.batch, len(request), self._limits)
+            segments = segments_of(well_formed(view.batch, len(request), self._limits))
         except InvalidBatchError as error:
             raise InvalidRequestError(f"batch.{error.field}", error.message, error.reason) from None
         await guard.current().take_samples(sum(segment.sample_count for segment in segments))

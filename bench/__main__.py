@@ -1,4 +1,4 @@
-"""The command line: `python -m bench [ingest|latency|watcher|idle-streams|scoring|detection|health]`."""
+"""The command line: `python -m bench [COMMAND]`, by default `ingest`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import click
 
 from bench import detection, health, ingest, latency, recording, report, scoring, watcher
 from bench.idle_streams import measure_idle
+from bench.tokens import measure_verification
 from spacelink_agent.collectors import CollectorError
 from spacelink_server.scoring.qoo import PROFILES
 
@@ -154,6 +155,19 @@ def watcher_command(
         report.show_watcher(out, size, found[size])
     documents = {str(size): [asdict(pair) for pair in found[size]] for size in found}
     _write(json_file, facts, watcher=documents)
+
+
+@main.command("tokens")
+@_rounds
+@_json
+def tokens_command(rounds: int, json_file: Path | None) -> None:
+    """Measure the verification of tokens, beside pymacaroons' own."""
+    out = report.console()
+    facts = report.machine(Path("/var/tmp"))
+    report.show_machine(out, facts)
+    found = measure_verification(rounds)
+    report.show_tokens(out, found)
+    _write(json_file, facts, tokens=asdict(found))
 
 
 @main.command("idle-streams")

@@ -10,9 +10,11 @@ from spacelink._caveats import CallContext, Device
 from spacelink_server.access.authorization import refusal_of
 
 if TYPE_CHECKING:
+    from spacelink_server.access.allowances import CallLimits
     from spacelink_server.access.call import Call
+    from spacelink_server.access.devices import DeviceLimits
     from spacelink_server.access.errors import RefusedError
-    from spacelink_server.access.limits import Limiter, LimitKey
+    from spacelink_server.access.limits import Limiter
     from spacelink_server.access.open_calls import OpenCall
 
 # How long a stream waits for units of a limit before it ends: reading stops
@@ -30,7 +32,7 @@ class Guard:
     """Checks the batches of a call. Nothing here suspends where limits have units at hand."""
 
     def __init__(
-        self, call: Call, open_call: OpenCall, limits: tuple[LimitKey, ...], limiter: Limiter
+        self, call: Call, open_call: OpenCall, limits: CallLimits, limiter: Limiter, devices: DeviceLimits
     ) -> None:
         """Make a guard of a call that was let in.
 
@@ -39,11 +41,13 @@ class Guard:
             open_call: tells when its token is no longer good.
             limits: what it draws from.
             limiter: has the units.
+            devices: has room for them.
         """
         self._call = call
         self._open_call = open_call
         self._limits = limits
         self._limiter = limiter
+        self._devices = devices
         self._device_caveats = [c for c in call.principal.caveats if type(c) is Device]
         self._answers: dict[str, RefusedError | None] = {}
 
@@ -68,6 +72,15 @@ class Guard:
         self._answers[device_id] = refusal_of(self._device_caveats, context)
         return self._answers[device_id]
 
+    async def admit(self, device_id: str) -> None:
+        """Make sure that the tenant has the device, or room for it.
+
+        Raises:
+            ExhaustedError: it has as many others as it may have.
+            UnavailableError: nobody knows how many it has.
+        """
+        await self._devices.admit(self._call.tenant_id, device_id)
+
     async def take_batch(self, sample_count: int) -> None:
         """Take a batch of a stream from the limits, waiting for units for up to 5 s.
 
@@ -75,8 +88,9 @@ class Guard:
             LimitExceededError: there are too few.
             UnavailableError: nobody knows how many there are.
         """
-        if self._limits and not self._limiter.try_take(self._limits, 1, sample_count):
-            await self._limiter.take(self._limits, 1, sample_count, _WAIT_SECONDS)
+        keys = self._limits.in_force()
+        if keys and not self._limiter.try_take(keys, 1, sample_count):
+            await self._limiter.take(keys, 1, sample_count, _WAIT_SECONDS)
 
     async def take_samples(self, sample_count: int) -> None:
         """Take the samples of a unary call, which is counted as a call already.
@@ -85,8 +99,8 @@ class Guard:
             LimitExceededError: there are too few units.
             UnavailableError: nobody knows how many there are.
         """
-        if self._limits:
-            await self._limiter.take(self._limits, 0, sample_count)
+        if keys := self._limits.in_force():
+            await self._limiter.take(keys, 0, sample_count)
 
 
 _current: ContextVar[Guard] = ContextVar("guard")

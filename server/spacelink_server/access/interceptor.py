@@ -13,6 +13,7 @@ from spacelink_server.access import call, guard
 from spacelink_server.access.guard import Guard
 from spacelink_server.access.rules import PUBLIC
 from spacelink_server.errors import RequestError, UnavailableError
+from spacelink_server.rpc import kind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from spacelink_server.access.allowances import Allowances
     from spacelink_server.access.authentication import Authenticator
     from spacelink_server.access.authorization import Authorizer
+    from spacelink_server.access.devices import DeviceLimits
     from spacelink_server.access.limits import Limiter
     from spacelink_server.access.lineage import Lineage
     from spacelink_server.access.open_calls import OpenCall, OpenCalls
@@ -42,6 +44,7 @@ class Gate:
         authorizer: holds these against what they ask for.
         allowances: finds their limits.
         limiter: has the units.
+        devices: has room for them.
         open_calls: ends them when their tokens end.
         lineage: counts the tokens presented.
         refusals: counts the calls refused.
@@ -51,6 +54,7 @@ class Gate:
     authorizer: Authorizer
     allowances: Allowances
     limiter: Limiter
+    devices: DeviceLimits
     open_calls: OpenCalls
     lineage: Lineage
     refusals: Refusals
@@ -85,7 +89,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or rule is PUBLIC:
             return handler  # type: ignore[no-any-return]
         entry = _Entry(self._gate, method, rule, counted=not handler.request_streaming)
-        wrapped: Handler = handler._replace(**{_kind(handler): _wrap(handler, entry)})
+        wrapped: Handler = handler._replace(**{kind(handler): _wrap(handler, entry)})
         return wrapped
 
 
@@ -127,10 +131,10 @@ class _Entry:
         metadata = context.invocation_metadata() or ()
         entered = gate.authorizer.authorize(self.rule, token, request, metadata, context.peer())
         limits = await gate.allowances.limits(entered)
-        if limits and self.counted:
-            await gate.limiter.take(limits, 1, 0)
+        if self.counted and (keys := limits.in_force()):
+            await gate.limiter.take(keys, 1, 0)
         call.enter(entered)
-        guard.enter(Guard(entered, open_call, limits, gate.limiter))
+        guard.enter(Guard(entered, open_call, limits, gate.limiter, gate.devices))
 
     def _refused(self, error: RequestError, token: VerifiedToken | None) -> None:
         cause = getattr(error, "cause", error.message)
@@ -141,7 +145,7 @@ class _Entry:
 
 def _wrap(handler: Any, entry: _Entry) -> Callable[..., Any]:
     """Wrap the behaviour, keeping its shape."""
-    behaviour = getattr(handler, _kind(handler))
+    behaviour = getattr(handler, kind(handler))
 
     async def unary_response(request: Any, context: Context) -> Any:
         with entry.gate.open_calls.hold(await entry.authenticate(context)) as open_call:
@@ -160,9 +164,3 @@ def _wrap(handler: Any, entry: _Entry) -> Callable[..., Any]:
                 await answer
 
     return stream_response if handler.response_streaming else unary_response
-
-
-def _kind(handler: Any) -> str:
-    requests = "stream" if handler.request_streaming else "unary"
-    responses = "stream" if handler.response_streaming else "unary"
-    return f"{requests}_{responses}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
+from spacelink_server.errors import STORE_RETRY_SECONDS
+from spacelink_server.ingest.validation import InvalidBatchError, segments_of_all
 from spacelink_server.storage.store import (
     CommitGroup,
     CommitResult,
@@ -22,9 +23,11 @@ from spacelink_server.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from concurrent.futures import Executor
 
     from spacelink_server.ingest.live import LiveFeed
+    from spacelink_server.ingest.validation import WellFormedBatch
     from spacelink_server.storage.segments import Segment
 
 logger = logging.getLogger(__name__)
@@ -32,9 +35,6 @@ logger = logging.getLogger(__name__)
 # The most payload in one transaction: at the 150 MB/s that SQLite commits here
 # it takes 50 ms, which bounds how long a small batch waits behind large ones.
 _GROUP_BYTES = 8 * 1024 * 1024
-
-# How often a store that failed is tried again.
-PROBE_SECONDS = 1.0
 
 # What a transaction needs besides its payload: index pages and the log.
 _PROBE_MARGIN_BYTES = 1024 * 1024
@@ -46,6 +46,9 @@ class CommitListener(Protocol):
     tenant_id: str
     stream_id: str
     epoch: int
+
+    def rejected(self, rejection: Rejection) -> None:
+        """Hear that a batch cannot be stored; called in the order of the sequences."""
 
     def committed(self, sequence: int) -> None:
         """Hear that everything up to the sequence is on disk."""
@@ -62,7 +65,7 @@ class _Batch:
     listener: CommitListener
     first_sequence: int
     last_sequence: int
-    segments: list[Segment]
+    batch: WellFormedBatch | None
     size: int
     rejection: Rejection | None
 
@@ -101,6 +104,7 @@ class Committer:
     def __init__(
         self,
         store: Store,
+        writer: Executor,
         feed: LiveFeed,
         queue_bytes: int,
         on_health: Callable[[bool], Awaitable[None]],
@@ -109,6 +113,7 @@ class Committer:
 
         Args:
             store: where to write.
+            writer: the one thread that writes to it.
             feed: told of what is committed.
             queue_bytes: past so much queued payload, room() waits.
             on_health: called with False when the store fails, with True when
@@ -125,7 +130,7 @@ class Committer:
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
-        self._thread = ThreadPoolExecutor(1, "committer")
+        self._writer = writer
 
     @property
     def has_room(self) -> bool:
@@ -165,12 +170,12 @@ class Committer:
         listener: CommitListener,
         first_sequence: int,
         last_sequence: int,
-        segments: list[Segment],
+        batch: WellFormedBatch | None,
         size: int,
         rejection: Rejection | None = None,
     ) -> None:
-        """Queue the next batch of a stream; the listener is told the outcome."""
-        self._put(_Batch(listener, first_sequence, last_sequence, segments, size, rejection))
+        """Queue the next batch of a stream, or what takes its place; the listener is told the outcome."""
+        self._put(_Batch(listener, first_sequence, last_sequence, batch, size, rejection))
 
     async def run(self) -> None:
         """Commit until close is called and the queue is empty."""
@@ -182,7 +187,7 @@ class Committer:
                 continue
             group = self._take()
             try:
-                result = await loop.run_in_executor(self._thread, self._store.commit, _request(group))
+                result = await loop.run_in_executor(self._writer, self._store.commit, _request(group))
             except StoreUnavailableError as error:
                 await self._fail(group, error)
             except Exception as error:
@@ -190,18 +195,17 @@ class Committer:
                 await self._fail(group, StoreUnavailableError(str(error)))
             else:
                 self._succeed(group, result)
-        self._thread.shutdown()
 
     async def watch_health(self) -> None:
         """Probe a store that failed until it works again; runs for ever."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(PROBE_SECONDS)
+            await asyncio.sleep(STORE_RETRY_SECONDS)
             if self._healthy:
                 continue
             try:
                 size = _GROUP_BYTES + _PROBE_MARGIN_BYTES
-                await loop.run_in_executor(self._thread, self._store.probe, size)
+                await loop.run_in_executor(self._writer, self._store.probe, size)
             except StoreUnavailableError as error:
                 logger.warning("store still unavailable: %s", error)
             else:
@@ -222,15 +226,17 @@ class Committer:
 
     def _take(self) -> _Group:
         group = _Group()
+        batches: list[_Batch] = []
         while self._queue and group.size < _GROUP_BYTES:
             item = self._queue.popleft()
             group.size += item.size
             if isinstance(item, _Batch):
-                _append(group, item)
+                batches.append(item)
             elif isinstance(item.request, Submission):
                 group.submissions.append(item)
             else:
                 group.opens.append(item)
+        _append_all(group, batches)
         return group
 
     def _succeed(self, group: _Group, result: CommitResult) -> None:
@@ -288,7 +294,19 @@ class Committer:
             await self._on_health(healthy)
 
 
-def _append(group: _Group, batch: _Batch) -> None:
+def _append_all(group: _Group, batches: Iterable[_Batch]) -> None:
+    outcomes = iter(segments_of_all([batch.batch for batch in batches if batch.batch is not None]))
+    for batch in batches:
+        outcome = [] if batch.batch is None else next(outcomes)
+        if isinstance(outcome, InvalidBatchError):
+            batch.rejection = Rejection(batch.last_sequence, outcome.reason, str(outcome))
+            outcome = []
+        if batch.rejection is not None:
+            batch.listener.rejected(batch.rejection)
+        _append(group, batch, outcome)
+
+
+def _append(group: _Group, batch: _Batch, segments: Iterable[Segment]) -> None:
     listener = batch.listener
     advance = group.advances.get(listener)
     if advance is None:
@@ -298,12 +316,12 @@ def _append(group: _Group, batch: _Batch) -> None:
             listener.epoch,
             batch.first_sequence - 1,
             batch.last_sequence,
-            list(batch.segments),
+            list(segments),
         )
         group.advances[listener] = advance
     else:
         advance.sequence = batch.last_sequence
-        advance.segments.extend(batch.segments)
+        advance.segments.extend(segments)
     if batch.rejection is not None:
         advance.rejected.append(batch.rejection)
 

@@ -21,15 +21,17 @@ from spacelink.v1.telemetry_pb2 import (
     IngestResponse,
     RejectedBatch,
 )
-from spacelink_server.errors import InvalidRequestError, RequestError, UnavailableError
-from spacelink_server.ingest.committer import PROBE_SECONDS, Committer
-from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of
+from spacelink_server.access.errors import ExhaustedError
+from spacelink_server.errors import InvalidRequestError, RequestError, UnavailableError, store_unavailable
+from spacelink_server.ingest.committer import Committer
+from spacelink_server.ingest.validation import InvalidBatchError, Limits, well_formed
 from spacelink_server.storage.store import Rejection, StoreUnavailableError, StreamKey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from spacelink_server.storage.segments import Segment
+    from spacelink_server.access.guard import Guard
+    from spacelink_server.ingest.validation import WellFormedBatch
 
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -53,6 +55,7 @@ class IngestStream:
     def __init__(
         self,
         tenant_id: str,
+        guard: Guard,
         requests: AsyncIterator[bytes],
         context: Context,
         committer: Committer,
@@ -62,6 +65,7 @@ class IngestStream:
         self.tenant_id = tenant_id
         self.stream_id = ""
         self.epoch = 0
+        self._guard = guard
         self._requests = requests
         self._context = context
         self._committer = committer
@@ -132,6 +136,10 @@ class IngestStream:
         self._draining = True
         self._changed.set()
 
+    def rejected(self, rejection: Rejection) -> None:
+        """Hear that a batch cannot be stored."""
+        self._rejected.append(rejection)
+
     def committed(self, sequence: int) -> None:
         """Hear that everything up to the sequence is on disk."""
         self._committed = sequence
@@ -164,7 +172,7 @@ class IngestStream:
             async for data in self._requests:
                 if self._lost:
                     return
-                self._take(data)
+                await self._take(data)
                 while self._received - self._committed >= self._limits.max_unacked_batches:
                     self._window_open.clear()
                     await self._window_open.wait()
@@ -176,18 +184,19 @@ class IngestStream:
             self._reading_done = True
             self._changed.set()
 
-    def _take(self, data: bytes) -> None:
+    async def _take(self, data: bytes) -> None:
+        self._guard.check()
         view = self._parse(data)
         kind = view.WhichOneof("message")
         if kind == "batch":
-            self._take_batch(view.batch, len(data))
+            await self._take_batch(view.batch, len(data))
         elif kind == "dropped":
             dropped = view.dropped
             if not 0 < dropped.first_sequence <= dropped.last_sequence:
                 raise InvalidRequestError(
                     "dropped.first_sequence", "expected a sequence from 1 up to dropped.last_sequence"
                 )
-            self._advance(dropped.first_sequence, dropped.last_sequence, [], 0)
+            self._advance(dropped.first_sequence, dropped.last_sequence, None, 0)
         elif kind == "start":
             raise RequestError(
                 grpc.StatusCode.FAILED_PRECONDITION, "ALREADY_STARTED", "the stream was started already"
@@ -195,29 +204,49 @@ class IngestStream:
         else:
             raise InvalidRequestError("message", "expected a batch or dropped")
 
-    def _take_batch(self, batch: Any, size: int) -> None:
+    async def _take_batch(self, batch: Any, size: int) -> None:
         sequence = batch.sequence
         if sequence <= self._received:
             self._check_repeat("batch.sequence", sequence)
             return
         self._check_follows(sequence)
         try:
-            segments = segments_of(batch, size, self._limits)
+            checked = well_formed(batch, size, self._limits)
         except InvalidBatchError as error:
-            rejection = Rejection(sequence, error.reason, str(error))
-            self._rejected.append(rejection)
-            self._advance(sequence, sequence, [], 0, rejection)
-        else:
-            self._advance(sequence, sequence, segments, size)
+            self._reject(Rejection(sequence, error.reason, str(error)))
+            return
+        refusal = self._guard.refusal(checked.device_id)
+        if refusal is not None:
+            self._reject(Rejection(sequence, refusal.reason, refusal.message))
+            return
+        try:
+            await self._guard.admit(checked.device_id)
+            # Before its values are looked at: what is rejected for them counts, too.
+            await self._guard.take_batch(checked.sample_count)
+        except ExhaustedError as error:
+            if error.retry_seconds is not None:
+                raise
+            # It would be refused for ever, and block the stream.
+            self._reject(Rejection(sequence, error.reason, error.message))
+            return
+        self._advance(sequence, sequence, checked, size)
+
+    def _reject(self, rejection: Rejection) -> None:
+        self._advance(rejection.sequence, rejection.sequence, None, 0, rejection)
 
     def _advance(
-        self, first: int, last: int, segments: list[Segment], size: int, rejection: Rejection | None = None
+        self,
+        first: int,
+        last: int,
+        batch: WellFormedBatch | None,
+        size: int,
+        rejection: Rejection | None = None,
     ) -> None:
         if last <= self._received:
             self._check_repeat("dropped.last_sequence", last)
             return
         self._check_follows(first)
-        self._committer.advance(self, self._received + 1, last, segments, size, rejection)
+        self._committer.advance(self, self._received + 1, last, batch, size, rejection)
         self._received = last
 
     def _check_repeat(self, field: str, sequence: int) -> None:
@@ -279,13 +308,6 @@ class IngestStream:
 
 def _rejected_batch(rejection: Rejection) -> RejectedBatch:
     return RejectedBatch(**rejection._asdict())
-
-
-def store_unavailable() -> UnavailableError:
-    """Make the answer for when the store fails."""
-    return UnavailableError(
-        "STORE_UNAVAILABLE", "the store is not available now; nothing was changed", PROBE_SECONDS
-    )
 
 
 def draining() -> UnavailableError:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -14,19 +11,23 @@ from google.protobuf.message import DecodeError
 
 from spacelink._names import IDENTIFIER_RULE, is_identifier
 from spacelink._wire import SubmitRequestView, embed, is_exact
-from spacelink.columns import TelemetryColumns, canonical_view
+from spacelink.columns import canonical_view
 from spacelink.v1 import telemetry_pb2 as pb
 from spacelink.v1.telemetry_pb2_grpc import TelemetryServiceServicer
-from spacelink_server.errors import InvalidRequestError
+from spacelink_server.access import call, guard
+from spacelink_server.errors import InvalidRequestError, store_unavailable
 from spacelink_server.ingest.live import LiveFeed, Watcher
-from spacelink_server.ingest.stream import IngestStream, draining, store_unavailable
-from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of
-from spacelink_server.scoring.summary import MetricAccumulator
+from spacelink_server.ingest.stream import IngestStream, draining
+from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of, well_formed
+from spacelink_server.services import _requests
+from spacelink_server.services._summaries import Query, Summary, summarize
 from spacelink_server.storage import reading
+from spacelink_server.storage.latest import newest_samples
 from spacelink_server.storage.store import Store, StoreUnavailableError, Submission
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor
 
     from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -37,25 +38,23 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# A single-tenant installation attributes all calls to this tenant.
-_DEFAULT_TENANT = "default"
-
 _MAX_DEVICE_IDS = 1000
-_MAX_PAGE_SIZE = 1000
-_DEFAULT_PAGE_SIZE = 100
 
 # A page ends earlier where it would not fit into the 4 MiB that a gRPC client
 # takes by default. A sample has at most 6 kB.
 _PAGE_BYTES = 3_000_000
 
-# Reads run in threads of their own: more would only contend for the two things
-# they need, the disk and Python's global lock.
-_READ_THREADS = 4
-
 # Fetched by one visit to a thread, which costs about as much as reading ten
 # parts of a minute each.
 _PARTS_AT_ONCE = 64
 _BYTES_AT_ONCE = 1024 * 1024
+
+# Summarised by one visit to a thread: a month of hourly rollups is 700 rows a
+# device.
+_DEVICES_AT_ONCE = 32
+
+# More devices than have room in an answer: a summary without metrics takes 30 bytes.
+_ALL_DEVICES = 100_000
 
 # Beyond all times that int64 nanoseconds can express.
 _FOREVER = 2**63 - 1
@@ -65,14 +64,20 @@ class TelemetryService(TelemetryServiceServicer):
     """Takes telemetry in and gives it back; see telemetry.proto."""
 
     def __init__(
-        self, store: Store, committer: Committer, feed: LiveFeed, streams: StreamRegistry, limits: Limits
+        self,
+        store: Store,
+        readers: Executor,
+        committer: Committer,
+        feed: LiveFeed,
+        streams: StreamRegistry,
+        limits: Limits,
     ) -> None:
         self._store = store
         self._committer = committer
         self._feed = feed
         self._streams = streams
         self._limits = limits
-        self._readers = ThreadPoolExecutor(_READ_THREADS, "reader")
+        self._readers = readers
 
     # The handlers below take and give bytes where rpc.py says so; the generated
     # signatures know messages only.
@@ -81,7 +86,14 @@ class TelemetryService(TelemetryServiceServicer):
         """Serve one producer's stream."""
         if self._streams.draining:
             raise draining()
-        stream = IngestStream(_DEFAULT_TENANT, request_iterator, context, self._committer, self._limits)
+        stream = IngestStream(
+            call.current().tenant_id,
+            guard.current(),
+            request_iterator,
+            context,
+            self._committer,
+            self._limits,
+        )
         await stream.open()
         self._streams.add(stream)
         try:
@@ -95,11 +107,14 @@ class TelemetryService(TelemetryServiceServicer):
         if view.request_id and not is_identifier(view.request_id):
             raise InvalidRequestError("request_id", f"expected {IDENTIFIER_RULE}, or none")
         try:
-            segments = segments_of(view.batch, len(request), self._limits)
+            segments = segments_of(well_formed(view.batch, len(request), self._limits))
         except InvalidBatchError as error:
             raise InvalidRequestError(f"batch.{error.field}", error.message, error.reason) from None
+        await guard.current().admit(segments[0].device_id)
+        await guard.current().take_samples(sum(segment.sample_count for segment in segments))
+        submission = Submission(call.current().tenant_id, view.request_id, segments)
         try:
-            await self._committer.submit(Submission(_DEFAULT_TENANT, view.request_id, segments), len(request))
+            await self._committer.submit(submission, len(request))
         except StoreUnavailableError:
             raise store_unavailable() from None
         # Of the batch: what is stored has repeated samples left out.
@@ -108,8 +123,9 @@ class TelemetryService(TelemetryServiceServicer):
     async def QueryTelemetry(self, request: pb.QueryTelemetryRequest, context: Context) -> AsyncIterator[Any]:
         """Stream samples, as they are stored where possible."""
         start, end = _range(request)
+        tenant_id = call.current().tenant_id
         for device_id in await self._devices(request.device_ids):
-            parts = reading.read(self._store, _DEFAULT_TENANT, device_id, start, end)
+            parts = reading.read(self._store, tenant_id, device_id, start, end)
             async for payload in self._in_thread(_payloads(parts, request.metrics)):
                 yield embed(pb.QueryTelemetryResponse.BATCH_FIELD_NUMBER, payload)
 
@@ -119,18 +135,19 @@ class TelemetryService(TelemetryServiceServicer):
         context: Context,
     ) -> pb.ListLatestTelemetryResponse:
         """List the newest sample of each device."""
-        size = _page_size(request.page_size)
-        after = _parse_page_token(request.page_token)
+        tenant_id = call.current().tenant_id
+        size = _requests.page_size(request.page_size)
+        after = _requests.parse_page_token(request.page_token)
         ids = await self._devices(request.device_ids, after=after, limit=size + 1)
         page = ids[:size]
         samples = await self._call(
-            lambda: [reading.newest_sample(self._store, _DEFAULT_TENANT, device_id) for device_id in page]
+            lambda: self._store.read(partial(newest_samples, tenant_id=tenant_id, device_ids=page))
         )
         response = pb.ListLatestTelemetryResponse()
         room = _PAGE_BYTES
         listed = after
-        for device_id, sample in zip(page, samples, strict=True):
-            data = b"" if sample is None else sample.encode()
+        for device_id in page:
+            data = samples[device_id].encode() if device_id in samples else b""
             room -= len(data)
             if room < 0:
                 break
@@ -138,7 +155,7 @@ class TelemetryService(TelemetryServiceServicer):
             if data:
                 response.batches.append(pb.TelemetryBatch.FromString(data))
         if ids and listed != ids[-1]:
-            response.next_page_token = _page_token(listed)
+            response.next_page_token = _requests.page_token(listed)
         return response
 
     async def SummarizeTelemetry(
@@ -148,25 +165,50 @@ class TelemetryService(TelemetryServiceServicer):
     ) -> pb.SummarizeTelemetryResponse:
         """Summarise metrics over a range."""
         start, end = _range(request)
+        query = Query(call.current().tenant_id, start, end, frozenset(request.metrics))
+        if request.per_device:
+            return await self._summarize_each(request, query)
+        total = Summary()
+        for some in _chunks(await self._devices(request.device_ids)):
+            # A visit to a thread for each chunk: a caller that goes away ends the
+            # work at the next one.
+            await self._call(partial(summarize, self._store, query, dict.fromkeys(some, total)))
+        return pb.SummarizeTelemetryResponse(summaries=[total.message()] if total.count else ())
+
+    async def _summarize_each(
+        self, request: pb.SummarizeTelemetryRequest, query: Query
+    ) -> pb.SummarizeTelemetryResponse:
+        """Summarise the devices of a page; those without samples are left out."""
+        # Callers that know of no pages want all, as far as they have room.
+        size = _requests.page_size(request.page_size) if request.page_size else _ALL_DEVICES
+        after = _requests.parse_page_token(request.page_token)
+        ids = await self._devices(request.device_ids, after=after, limit=size + 1)
         response = pb.SummarizeTelemetryResponse()
-        total = _Summary("", request.metrics)
-        for device_id in await self._devices(request.device_ids):
-            summary = _Summary(device_id, request.metrics) if request.per_device else total
-            parts = reading.read(self._store, _DEFAULT_TENANT, device_id, start, end)
-            # A visit to a thread for each device: a caller that goes away ends
-            # the work at the next one.
-            await self._call(partial(summary.add_all, parts))
-            if request.per_device and summary.count:
-                response.summaries.append(summary.message())
-        if total.count:
-            response.summaries.append(total.message())
+        room = _PAGE_BYTES
+        for some in _chunks(ids[:size]):
+            summaries = {device_id: Summary(device_id) for device_id in some}
+            await self._call(partial(summarize, self._store, query, summaries))
+            for device_id, summary in summaries.items():
+                message = summary.message() if summary.count else None
+                room -= message.ByteSize() if message else 0
+                if room < 0:
+                    response.next_page_token = _requests.page_token(after)
+                    return response
+                after = device_id
+                if message:
+                    response.summaries.append(message)
+        if len(ids) > size:
+            response.next_page_token = _requests.page_token(after)
         return response
 
     async def WatchTelemetry(self, request: pb.WatchTelemetryRequest, context: Context) -> AsyncIterator[Any]:
         """Stream batches as they are committed."""
         _check_device_ids(request.device_ids)
-        watcher = Watcher(_DEFAULT_TENANT, request.device_ids)
-        self._feed.add(watcher)
+        watcher = Watcher(call.current().tenant_id, request.device_ids)
+        try:
+            await self._feed.add(watcher)
+        except StoreUnavailableError:
+            raise store_unavailable() from None
         try:
             # Tells the caller that nothing committed from now on is missed.
             await context.send_initial_metadata(())
@@ -185,7 +227,8 @@ class TelemetryService(TelemetryServiceServicer):
         if wanted:
             ids = sorted({device_id for device_id in wanted if device_id > after})
             return ids if limit < 0 else ids[:limit]
-        return await self._call(lambda: self._store.device_ids(_DEFAULT_TENANT, after=after, limit=limit))
+        tenant_id = call.current().tenant_id
+        return await self._call(lambda: self._store.device_ids(tenant_id, after=after, limit=limit))
 
     async def _call(self, function: Callable[[], _T]) -> _T:
         """Run a reading function in a thread."""
@@ -201,50 +244,9 @@ class TelemetryService(TelemetryServiceServicer):
                 yield payload
 
 
-class _Summary:
-    """Gathers the statistics of one device or of all."""
-
-    def __init__(self, device_id: str, metrics: Sequence[str]) -> None:
-        self._device_id = device_id
-        self._wanted = frozenset(metrics)
-        self._accumulators: dict[str, MetricAccumulator] = {}
-        self.count = 0
-        self._first = _FOREVER
-        self._last = -_FOREVER
-
-    def add_all(self, parts: Iterable[reading.Part]) -> None:
-        for part in parts:
-            self._add(reading.columns_of(part))
-
-    def _add(self, columns: TelemetryColumns) -> None:
-        self.count += len(columns)
-        self._first = min(self._first, int(columns.time_unix_nano[0]))
-        self._last = max(self._last, int(columns.time_unix_nano[-1]))
-        for name, values in columns.metrics.items():
-            if not self._wanted or name in self._wanted:
-                self._accumulators.setdefault(name, MetricAccumulator()).add(values)
-
-    def message(self) -> pb.TelemetrySummary:
-        message = pb.TelemetrySummary(device_id=self._device_id, sample_count=self.count)
-        message.first_time.FromNanoseconds(self._first)
-        message.last_time.FromNanoseconds(self._last)
-        for name, accumulator in self._accumulators.items():
-            statistics = accumulator.statistics()
-            if statistics is None:
-                continue
-            p50, p95, p99 = statistics.percentiles
-            message.metrics.add(
-                name=name,
-                count=statistics.count,
-                mean=statistics.mean,
-                min=statistics.minimum,
-                max=statistics.maximum,
-                p50=p50,
-                p95=p95,
-                p99=p99,
-                percentile_relative_error=statistics.percentile_relative_error,
-            )
-        return message
+def _chunks(device_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(device_ids), _DEVICES_AT_ONCE):
+        yield device_ids[start : start + _DEVICES_AT_ONCE]
 
 
 def _payloads(parts: Iterable[reading.Part], metrics: Sequence[str]) -> Iterator[bytes]:
@@ -308,23 +310,3 @@ def _nanos(field: str, time: Timestamp) -> int:
         raise InvalidRequestError(field, "expected a time from 1677 to 2262")
     # No sample is older than 1970.
     return max(nanos, 0)
-
-
-def _page_size(size: int) -> int:
-    if size < 0:
-        raise InvalidRequestError("page_size", f"expected 0 to {_MAX_PAGE_SIZE}")
-    return min(size or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
-
-
-def _page_token(device_id: str) -> str:
-    return base64.urlsafe_b64encode(device_id.encode()).decode()
-
-
-def _parse_page_token(token: str) -> str:
-    try:
-        device_id = base64.b64decode(token.encode("ascii"), b"-_", validate=True).decode("ascii")
-    except (binascii.Error, UnicodeError):
-        device_id = "*"
-    if token and not is_identifier(device_id):
-        raise InvalidRequestError("page_token", "expected the next_page_token of the answer before")
-    return device_id

@@ -175,13 +175,11 @@ class _IncidentCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Inciden
     DESCRIPTOR: _descriptor.EnumDescriptor
     INCIDENT_CAUSE_UNSPECIFIED: _IncidentCause.ValueType  # 0
     """Not told."""
-    INCIDENT_CAUSE_PACKET_LOSS: _IncidentCause.ValueType  # 1
-    """It lost packets for a minute or longer."""
-    INCIDENT_CAUSE_LATENCY: _IncidentCause.ValueType  # 2
+    INCIDENT_CAUSE_LATENCY: _IncidentCause.ValueType  # 1
     """Its latency stayed above what it was in the hours before."""
-    INCIDENT_CAUSE_OUTAGE: _IncidentCause.ValueType  # 3
-    """It was offline, or lost all packets."""
-    INCIDENT_CAUSE_SILENCE: _IncidentCause.ValueType  # 4
+    INCIDENT_CAUSE_PACKET_LOSS: _IncidentCause.ValueType  # 2
+    """It lost packets, some or all, or was offline."""
+    INCIDENT_CAUSE_SILENCE: _IncidentCause.ValueType  # 3
     """It sent no telemetry."""
 
 class IncidentCause(_IncidentCause, metaclass=_IncidentCauseEnumTypeWrapper):
@@ -191,13 +189,11 @@ class IncidentCause(_IncidentCause, metaclass=_IncidentCauseEnumTypeWrapper):
 
 INCIDENT_CAUSE_UNSPECIFIED: IncidentCause.ValueType  # 0
 """Not told."""
-INCIDENT_CAUSE_PACKET_LOSS: IncidentCause.ValueType  # 1
-"""It lost packets for a minute or longer."""
-INCIDENT_CAUSE_LATENCY: IncidentCause.ValueType  # 2
+INCIDENT_CAUSE_LATENCY: IncidentCause.ValueType  # 1
 """Its latency stayed above what it was in the hours before."""
-INCIDENT_CAUSE_OUTAGE: IncidentCause.ValueType  # 3
-"""It was offline, or lost all packets."""
-INCIDENT_CAUSE_SILENCE: IncidentCause.ValueType  # 4
+INCIDENT_CAUSE_PACKET_LOSS: IncidentCause.ValueType  # 2
+"""It lost packets, some or all, or was offline."""
+INCIDENT_CAUSE_SILENCE: IncidentCause.ValueType  # 3
 """It sent no telemetry."""
 Global___IncidentCause: _TypeAlias = IncidentCause  # noqa: Y015
 
@@ -231,11 +227,11 @@ class ScoreProfile(_message.Message):
     """Whether it is a built-in one; not read."""
     @_builtins.property
     def latency(self) -> _containers.RepeatedCompositeFieldContainer[Global___LatencyRequirement]:
-        """What it asks of latency; 1 to 8 different percentiles."""
+        """What it asks of latency: at most 8 different percentiles."""
 
     @_builtins.property
     def packet_loss(self) -> Global___LossRequirement:
-        """What it asks of mean packet loss."""
+        """What it asks of mean packet loss; not set means nothing."""
 
     def __init__(
         self,
@@ -265,7 +261,7 @@ class LatencyRequirement(_message.Message):
     PERFECT_MS_FIELD_NUMBER: _builtins.int
     USELESS_MS_FIELD_NUMBER: _builtins.int
     percentile: _builtins.float
-    """The percentile, above 0 and below 100."""
+    """The percentile, above 0 and up to 100."""
     perfect_ms: _builtins.float
     """Up to this latency it is perfect."""
     useless_ms: _builtins.float
@@ -369,6 +365,7 @@ class Sla(_message.Message):
     PERIOD_FIELD_NUMBER: _builtins.int
     MIN_OUTAGE_FIELD_NUMBER: _builtins.int
     UNKNOWN_TIME_FIELD_NUMBER: _builtins.int
+    MAX_SAMPLE_GAP_FIELD_NUMBER: _builtins.int
     MAINTENANCE_WINDOWS_FIELD_NUMBER: _builtins.int
     OBJECTIVES_FIELD_NUMBER: _builtins.int
     OBJECTIVE_INTERVAL_FIELD_NUMBER: _builtins.int
@@ -382,6 +379,14 @@ class Sla(_message.Message):
     def min_outage(self) -> _duration_pb2.Duration:
         """From which length on an outage counts; shorter ones are dips. Whole seconds
         from 1 s to 1 day; not set means 60 s.
+        """
+
+    @_builtins.property
+    def max_sample_gap(self) -> _duration_pb2.Duration:
+        """How far apart samples may be without the time between them being unknown.
+        What a sample says holds until the next one; where that is further away, for
+        as long as the sample before it held. Whole seconds from 1 s to 1 hour; not
+        set means 30 s.
         """
 
     @_builtins.property
@@ -405,13 +410,14 @@ class Sla(_message.Message):
         period: Global___SlaPeriod.ValueType = ...,
         min_outage: _duration_pb2.Duration | None = ...,
         unknown_time: Global___UnknownTime.ValueType = ...,
+        max_sample_gap: _duration_pb2.Duration | None = ...,
         maintenance_windows: _abc.Iterable[Global___MaintenanceWindow] | None = ...,
         objectives: _abc.Iterable[Global___Objective] | None = ...,
         objective_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_availability_target_percent", b"_availability_target_percent", "availability_target_percent", b"availability_target_percent", "min_outage", b"min_outage", "objective_interval", b"objective_interval"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_availability_target_percent", b"_availability_target_percent", "availability_target_percent", b"availability_target_percent", "max_sample_gap", b"max_sample_gap", "min_outage", b"min_outage", "objective_interval", b"objective_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_availability_target_percent", b"_availability_target_percent", "availability_target_percent", b"availability_target_percent", "maintenance_windows", b"maintenance_windows", "min_outage", b"min_outage", "objective_interval", b"objective_interval", "objectives", b"objectives", "period", b"period", "unknown_time", b"unknown_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_availability_target_percent", b"_availability_target_percent", "availability_target_percent", b"availability_target_percent", "maintenance_windows", b"maintenance_windows", "max_sample_gap", b"max_sample_gap", "min_outage", b"min_outage", "objective_interval", b"objective_interval", "objectives", b"objectives", "period", b"period", "unknown_time", b"unknown_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__availability_target_percent: _TypeAlias = _typing.Literal["availability_target_percent"]  # noqa: Y015
     _WhichOneofArgType__availability_target_percent: _TypeAlias = _typing.Literal["_availability_target_percent", b"_availability_target_percent"]  # noqa: Y015
@@ -468,7 +474,7 @@ class Objective(_message.Message):
     metric: Global___ObjectiveMetric.ValueType
     """What it is about."""
     percentile: _builtins.float
-    """The percentile of latency, above 0 and below 100; 0 for other metrics."""
+    """The percentile of latency, above 0 and up to 100; 0 for other metrics."""
     target: _builtins.float
     """The value that is to be met: latency and loss must not be above it, Quality
     of Outcome not below.
@@ -1268,28 +1274,24 @@ class ScoreItem(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INPUT_FIELD_NUMBER: _builtins.int
-    PERCENTILE_FIELD_NUMBER: _builtins.int
     MEASURED_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     PERFECT_FIELD_NUMBER: _builtins.int
     USELESS_FIELD_NUMBER: _builtins.int
     input: _builtins.str
-    """The input: latency_ms, packet_loss_percent or downlink_mbps."""
-    percentile: _builtins.float
-    """The percentile of latency; 0 where the input is a mean or a median."""
+    """The input, such as latency_p95_ms, packet_loss_percent or throughput_mbps."""
     measured: _builtins.float
     """The value that was measured, in the input's unit."""
     score: _builtins.float
     """Its score, 0 to 100."""
     perfect: _builtins.float
-    """The value up to which it is perfect."""
+    """The value up to which it is perfect; of throughput, from which on."""
     useless: _builtins.float
-    """The value from which on it is useless."""
+    """The value from which on it is useless; of throughput, below which."""
     def __init__(
         self,
         *,
         input: _builtins.str = ...,
-        percentile: _builtins.float = ...,
         measured: _builtins.float = ...,
         score: _builtins.float = ...,
         perfect: _builtins.float = ...,
@@ -1297,7 +1299,7 @@ class ScoreItem(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "measured", b"measured", "percentile", b"percentile", "perfect", b"perfect", "score", b"score", "useless", b"useless"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "measured", b"measured", "perfect", b"perfect", "score", b"score", "useless", b"useless"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1320,7 +1322,7 @@ class VoiceScore(_message.Message):
     mos: _builtins.float
     """The mean opinion score estimated from it, 1 to 4.5."""
     codec: _builtins.str
-    """The codec it is for."""
+    """The codec it is for: g711_plc, G.711 with packet loss concealment."""
     one_way_delay_ms: _builtins.float
     """The one-way delay it was computed with: half the mean round-trip time, the
     jitter buffer and the codec's delay.
@@ -1496,6 +1498,7 @@ class NetworkSla(_message.Message):
     UNKNOWN_DEVICE_COUNT_FIELD_NUMBER: _builtins.int
     OUTAGE_COUNT_FIELD_NUMBER: _builtins.int
     OBJECTIVES_FIELD_NUMBER: _builtins.int
+    ALL_OBJECTIVES_FIELD_NUMBER: _builtins.int
     compliant: _builtins.bool
     """Whether no device broke the SLA."""
     availability_percent: _builtins.float
@@ -1516,6 +1519,10 @@ class NetworkSla(_message.Message):
     def objectives(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObjectiveResult]:
         """The objectives, over the intervals of all devices."""
 
+    @_builtins.property
+    def all_objectives(self) -> Global___ObjectiveResult:
+        """All objectives together; not set where there is none."""
+
     def __init__(
         self,
         *,
@@ -1528,10 +1535,11 @@ class NetworkSla(_message.Message):
         unknown_device_count: _builtins.int = ...,
         outage_count: _builtins.int = ...,
         objectives: _abc.Iterable[Global___ObjectiveResult] | None = ...,
+        all_objectives: Global___ObjectiveResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_availability_percent", b"_availability_percent", "_pooled_availability_percent", b"_pooled_availability_percent", "availability_percent", b"availability_percent", "pooled_availability_percent", b"pooled_availability_percent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_availability_percent", b"_availability_percent", "_pooled_availability_percent", b"_pooled_availability_percent", "all_objectives", b"all_objectives", "availability_percent", b"availability_percent", "pooled_availability_percent", b"pooled_availability_percent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_availability_percent", b"_availability_percent", "_pooled_availability_percent", b"_pooled_availability_percent", "availability_percent", b"availability_percent", "compliant", b"compliant", "compliant_device_count", b"compliant_device_count", "device_count", b"device_count", "objectives", b"objectives", "outage_count", b"outage_count", "pooled_availability_percent", b"pooled_availability_percent", "unknown_device_count", b"unknown_device_count", "worst_device_id", b"worst_device_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_availability_percent", b"_availability_percent", "_pooled_availability_percent", b"_pooled_availability_percent", "all_objectives", b"all_objectives", "availability_percent", b"availability_percent", "compliant", b"compliant", "compliant_device_count", b"compliant_device_count", "device_count", b"device_count", "objectives", b"objectives", "outage_count", b"outage_count", "pooled_availability_percent", b"pooled_availability_percent", "unknown_device_count", b"unknown_device_count", "worst_device_id", b"worst_device_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__availability_percent: _TypeAlias = _typing.Literal["availability_percent"]  # noqa: Y015
     _WhichOneofArgType__availability_percent: _TypeAlias = _typing.Literal["_availability_percent", b"_availability_percent"]  # noqa: Y015
@@ -1566,10 +1574,13 @@ class DeviceSla(_message.Message):
     OUTAGE_COUNT_FIELD_NUMBER: _builtins.int
     DIP_COUNT_FIELD_NUMBER: _builtins.int
     OBJECTIVES_FIELD_NUMBER: _builtins.int
+    ALL_OBJECTIVES_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """The device."""
     compliant: _builtins.bool
-    """Whether its availability reaches the target; not set where it has none."""
+    """Whether the outages stayed within the error budget, which they did where none
+    of its time counts.
+    """
     availability_percent: _builtins.float
     """Up time in percent of the time that counts; not set where none does."""
     margin_percent: _builtins.float
@@ -1577,9 +1588,9 @@ class DeviceSla(_message.Message):
     below.
     """
     error_budget_minutes: _builtins.float
-    """The down time that the target allows in the whole range, in minutes."""
+    """The down time that the target allows for in the time that counts, in minutes."""
     error_budget_used_minutes: _builtins.float
-    """The down time so far, in minutes."""
+    """The down time, in minutes."""
     error_budget_left_minutes: _builtins.float
     """What is left of the budget, in minutes; negative where it is exceeded."""
     outage_count: _builtins.int
@@ -1598,7 +1609,7 @@ class DeviceSla(_message.Message):
 
     @_builtins.property
     def unknown(self) -> _duration_pb2.Duration:
-        """Time without telemetry."""
+        """Time without telemetry, outside of maintenance."""
 
     @_builtins.property
     def maintenance(self) -> _duration_pb2.Duration:
@@ -1616,11 +1627,15 @@ class DeviceSla(_message.Message):
     def objectives(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObjectiveResult]:
         """The objectives."""
 
+    @_builtins.property
+    def all_objectives(self) -> Global___ObjectiveResult:
+        """All objectives together; not set where there is none."""
+
     def __init__(
         self,
         *,
         device_id: _builtins.str = ...,
-        compliant: _builtins.bool | None = ...,
+        compliant: _builtins.bool = ...,
         availability_percent: _builtins.float | None = ...,
         margin_percent: _builtins.float = ...,
         down: _duration_pb2.Duration | None = ...,
@@ -1635,19 +1650,15 @@ class DeviceSla(_message.Message):
         outage_count: _builtins.int = ...,
         dip_count: _builtins.int = ...,
         objectives: _abc.Iterable[Global___ObjectiveResult] | None = ...,
+        all_objectives: Global___ObjectiveResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_availability_percent", b"_availability_percent", "_compliant", b"_compliant", "availability_percent", b"availability_percent", "compliant", b"compliant", "dips", b"dips", "down", b"down", "excluded", b"excluded", "maintenance", b"maintenance", "unknown", b"unknown"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_availability_percent", b"_availability_percent", "all_objectives", b"all_objectives", "availability_percent", b"availability_percent", "dips", b"dips", "down", b"down", "excluded", b"excluded", "maintenance", b"maintenance", "unknown", b"unknown"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_availability_percent", b"_availability_percent", "_compliant", b"_compliant", "availability_percent", b"availability_percent", "compliant", b"compliant", "device_id", b"device_id", "dip_count", b"dip_count", "dips", b"dips", "down", b"down", "error_budget_left_minutes", b"error_budget_left_minutes", "error_budget_minutes", b"error_budget_minutes", "error_budget_used_minutes", b"error_budget_used_minutes", "excluded", b"excluded", "maintenance", b"maintenance", "margin_percent", b"margin_percent", "objectives", b"objectives", "outage_count", b"outage_count", "outages", b"outages", "unknown", b"unknown"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_availability_percent", b"_availability_percent", "all_objectives", b"all_objectives", "availability_percent", b"availability_percent", "compliant", b"compliant", "device_id", b"device_id", "dip_count", b"dip_count", "dips", b"dips", "down", b"down", "error_budget_left_minutes", b"error_budget_left_minutes", "error_budget_minutes", b"error_budget_minutes", "error_budget_used_minutes", b"error_budget_used_minutes", "excluded", b"excluded", "maintenance", b"maintenance", "margin_percent", b"margin_percent", "objectives", b"objectives", "outage_count", b"outage_count", "outages", b"outages", "unknown", b"unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__availability_percent: _TypeAlias = _typing.Literal["availability_percent"]  # noqa: Y015
     _WhichOneofArgType__availability_percent: _TypeAlias = _typing.Literal["_availability_percent", b"_availability_percent"]  # noqa: Y015
-    _WhichOneofReturnType__compliant: _TypeAlias = _typing.Literal["compliant"]  # noqa: Y015
-    _WhichOneofArgType__compliant: _TypeAlias = _typing.Literal["_compliant", b"_compliant"]  # noqa: Y015
-    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__availability_percent) -> _WhichOneofReturnType__availability_percent | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__compliant) -> _WhichOneofReturnType__compliant | None: ...
 
 Global___DeviceSla: _TypeAlias = DeviceSla  # noqa: Y015
 
@@ -1707,8 +1718,9 @@ Global___Outage: _TypeAlias = Outage  # noqa: Y015
 
 @_typing.final
 class ObjectiveResult(_message.Message):
-    """ObjectiveResult tells how often an objective was met. Intervals in outages,
-    in maintenance and without telemetry are left out.
+    """ObjectiveResult tells how often an objective was met, in the terms of RFC 9544.
+    Intervals that touch an outage or maintenance, and those without telemetry, are
+    left out.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1723,7 +1735,7 @@ class ObjectiveResult(_message.Message):
     interval_count: _builtins.int
     """How many intervals count."""
     met_interval_count: _builtins.int
-    """How many met it (violation-free intervals)."""
+    """How many met it."""
     violated_interval_count: _builtins.int
     """How many did not meet it, severely violated ones left out."""
     severely_violated_interval_count: _builtins.int
@@ -1734,7 +1746,9 @@ class ObjectiveResult(_message.Message):
     """Severely violated intervals, in percent of all that count."""
     @_builtins.property
     def objective(self) -> Global___Objective:
-        """The objective."""
+        """The objective; not set where the result is that of all objectives together:
+        an interval is then as bad as the worst of them.
+        """
 
     def __init__(
         self,

@@ -134,7 +134,7 @@ class Detector:
         parameters: what counts as degradation.
     """
 
-    def __init__(self, state: DetectorState, parameters: Parameters = Parameters()) -> None:  # noqa: B008 frozen
+    def __init__(self, state: DetectorState, parameters: Parameters = Parameters()) -> None:
         self.parameters = parameters
         self.state = state
 

@@ -129,4 +129,11 @@ def burst_ratio(loss_percent: NDArray[np.floating]) -> Numbers:
     Returns:
         Shape (devices,), at least 1; 1 where nothing was lost.
     """
-    raise NotImplementedError
+    is_missing = np.isnan(loss_percent)
+    share = np.where(is_missing, 0, loss_percent) / 100
+    lost = share.sum(axis=1, dtype=np.float64)
+    rises = np.diff(share, axis=1, prepend=share.dtype.type(0))
+    runs = np.maximum(rises, 0).sum(axis=1, dtype=np.float64)
+    samples = np.maximum((~is_missing).sum(axis=1), 1)
+    mean_run = np.divide(lost, runs, out=np.ones_like(lost), where=runs > 0)
+    return np.maximum(mean_run * (1 - lost / samples), 1)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spacelink_server.scoring.window import mean, percentiles
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -27,7 +29,18 @@ def interarrival_jitter(transit_ms: NDArray[np.floating]) -> Numbers:
     Returns:
         Shape (devices, n), in ms; 0 after the first packet, NaN before it.
     """
-    raise NotImplementedError
+    result = np.full(transit_ms.shape, np.nan)
+    last = np.full(len(transit_ms), np.nan)
+    jitter = np.full(len(transit_ms), np.nan)
+    for packet in range(transit_ms.shape[1]):
+        transit = transit_ms[:, packet].astype(np.float64)
+        has_arrived = ~np.isnan(transit)
+        difference = np.abs(transit - last)
+        jitter = np.where(np.isnan(difference), jitter, jitter + (difference - jitter) / 16)
+        jitter[has_arrived & np.isnan(last)] = 0
+        last = np.where(has_arrived, transit, last)
+        result[:, packet] = jitter
+    return result
 
 
 def packet_delay_variation(delay_ms: NDArray[np.floating]) -> Numbers:
@@ -39,7 +52,8 @@ def packet_delay_variation(delay_ms: NDArray[np.floating]) -> Numbers:
     Returns:
         Shape (devices,), in ms; NaN where there is no value.
     """
-    raise NotImplementedError
+    lowest_and_high: Numbers = percentiles(delay_ms, (0, 99.9))
+    return lowest_and_high[:, 1] - lowest_and_high[:, 0]
 
 
 def mean_rtt_difference(rtt_ms: NDArray[np.floating]) -> Numbers:
@@ -52,4 +66,4 @@ def mean_rtt_difference(rtt_ms: NDArray[np.floating]) -> Numbers:
     Returns:
         Shape (devices,), in ms; NaN where there is no pair.
     """
-    raise NotImplementedError
+    return mean(np.abs(np.diff(rtt_ms.astype(np.float64), axis=1)))

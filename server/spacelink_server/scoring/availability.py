@@ -4,11 +4,6 @@ Time is in integer nanoseconds since 1970-01-01 UTC and in half-open ranges.
 Each moment of a device is up, down or unknown. `runs` finds these from samples,
 in as many parts as one likes; `assess` holds them against an SLA.
 
-What a sample says holds until the next one. Where that is more than max_gap
-away, it holds for as long as the one before it did, or not at all where that
-was more than max_gap too; from then on the state is unknown. At a steady
-interval of reports, silence thus begins when the first missing report was due.
-
 A stretch of down is an outage if it lasts min_outage or longer, counted over
 its whole length, also beyond the period and within maintenance; shorter ones
 are dips. An outage is charged with the part of it that lies within the period
@@ -23,14 +18,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spacelink_server.scoring.samples import SECOND_NS, Samples
+from spacelink_server.scoring.objectives import Intervals, Objective, intervals
+from spacelink_server.scoring.runs import Runs, Spans, joined, runs, samples_needed
+from spacelink_server.scoring.samples import SECOND_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     Moments = NDArray[np.int64]
+
+__all__ = [
+    "DEFAULT_MAX_GAP_NS",
+    "DEFAULT_MIN_OUTAGE_NS",
+    "Availability",
+    "Intervals",
+    "Objective",
+    "Outages",
+    "Runs",
+    "Sla",
+    "Spans",
+    "UnknownTime",
+    "assess",
+    "intervals",
+    "joined",
+    "runs",
+    "samples_needed",
+]
 
 DEFAULT_MIN_OUTAGE_NS = 60 * SECOND_NS
 # Three reports of the slowest collector: a lost one or two are no silence.
@@ -48,28 +61,6 @@ class UnknownTime(StrEnum):
     UP = "up"
     DOWN = "down"
     EXCLUDED = "excluded"
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """What a metric has to be in each interval, in the terms of RFC 9544.
-
-    An interval is violated where the metric is worse than optimal, and severely
-    violated where it is worse than critical. Which way is worse follows from
-    the two: a latency's critical is above its optimal, a score's below.
-
-    Attributes:
-        metric: its name, unit included, such as latency_p95_ms, packet_loss_percent or qoo.
-        optimal: the threshold of a violation.
-        critical: the threshold of a severe violation; another number than optimal.
-
-    Raises:
-        ValueError: names the field and what would be right.
-    """
-
-    metric: str
-    optimal: float
-    critical: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,82 +85,27 @@ class Sla:
     unknown: UnknownTime = UnknownTime.EXCLUDED
     objectives: tuple[Objective, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not 0 < self.target_percent <= 100:
+            raise ValueError(f"target_percent: expected above 0 and at most 100, got {self.target_percent}")
+        if self.min_outage_ns <= 0:
+            raise ValueError(f"min_outage_ns: expected above 0, got {self.min_outage_ns}")
+        if self.max_gap_ns <= 0:
+            raise ValueError(f"max_gap_ns: expected above 0, got {self.max_gap_ns}")
+        metrics = [objective.metric for objective in self.objectives]
+        if len(set(metrics)) < len(metrics):
+            raise ValueError(f"objectives: expected each metric once, got {', '.join(metrics)}")
+
     @property
     def lookaround_ns(self) -> int:
         """How far beyond a period runs have to reach, on both sides, for all outages at its edges to show."""
         return self.min_outage_ns
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Spans:
-    """Half-open stretches of time of devices, n of them.
-
-    Attributes:
-        device: int64 of shape (n,).
-        start_ns: int64 of shape (n,).
-        end_ns: int64 of shape (n,), above start_ns.
-    """
-
-    device: Moments
-    start_ns: Moments
-    end_ns: Moments
-
-    def __len__(self) -> int:
-        return len(self.device)
-
-    @classmethod
-    def for_all(cls, devices: int, windows: Sequence[tuple[int, int]]) -> Spans:
-        """Give each device the same windows, (start_ns, end_ns) each; they may overlap."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Runs:
-    """When devices were up and down; the rest of the time is unknown.
-
-    Attributes:
-        devices: how many there are, numbered from 0; some may have no span.
-        start_ns: where the time that was looked at begins.
-        end_ns: where it ends; not in the future.
-        up: within that time, by device, then by time; neither overlapping nor touching.
-        down: likewise.
-    """
-
-    devices: int
-    start_ns: int
-    end_ns: int
-    up: Spans
-    down: Spans
-
-
-def samples_needed(start_ns: int, end_ns: int, max_gap_ns: int) -> tuple[int, int]:
-    """Give the range whose samples decide about a range's runs."""
-    return start_ns - 2 * max_gap_ns, end_ns + max_gap_ns
-
-
-def runs(samples: Samples, devices: int, start_ns: int, end_ns: int, max_gap_ns: int) -> Runs:
-    """Find when devices were up and down.
-
-    Args:
-        samples: all of those within samples_needed, in any order; others do no harm.
-        devices: how many there are.
-        start_ns: the runs' beginning.
-        end_ns: their end; not in the future.
-        max_gap_ns: see Sla.
-    """
-    raise NotImplementedError
-
-
-def joined(parts: Sequence[Runs]) -> Runs:
-    """Join runs of adjoining ranges; the result is that of one range at once.
-
-    Args:
-        parts: at least one, in the order of time, of the same devices.
-
-    Raises:
-        ValueError: the ranges do not adjoin, or the numbers of devices differ.
-    """
-    raise NotImplementedError
+    @property
+    def allowed_share(self) -> float:
+        """The share of the time, 0 to 1, that may be outage."""
+        # Binary floats: 100 - 99.9 is 0.0999999999999943.
+        return round(100 - self.target_percent, 10) / 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,48 +175,49 @@ def assess(known: Runs, period: tuple[int, int], sla: Sla, maintenance: Spans) -
     Raises:
         ValueError: the period is empty or not within the runs' range.
     """
-    raise NotImplementedError
+    start_ns, end_ns = period
+    if not known.start_ns <= start_ns < end_ns <= known.end_ns:
+        raise ValueError(
+            f"period: expected a range within {known.start_ns} to {known.end_ns}, got {start_ns} to {end_ns}"
+        )
+    down = known.down
+    if sla.unknown is UnknownTime.DOWN:
+        down = known.up.between(known.devices, known.start_ns, known.end_ns)
+    is_outage = down.length_ns >= sla.min_outage_ns
+    outages = _charged(down.take(is_outage), period, maintenance)
+    dips = _charged(down.take(~is_outage), period, maintenance)
+    in_maintenance = Spans.for_all(known.devices, [period]).overlap_ns(maintenance)
+    seen = sum(
+        _per_device(_charged(spans, period, maintenance), known.devices) for spans in (known.up, known.down)
+    )
+    unknown = end_ns - start_ns - in_maintenance - seen
+    excluded = in_maintenance + (unknown if sla.unknown is UnknownTime.EXCLUDED else 0)
+    counted = end_ns - start_ns - excluded
+    lost = _per_device(outages, known.devices)
+    share_lost = np.divide(lost, counted, out=np.full(known.devices, np.nan), where=counted > 0)
+    return Availability(
+        period_ns=end_ns - start_ns,
+        maintenance_ns=in_maintenance,
+        unknown_ns=unknown,
+        excluded_ns=excluded,
+        outage_ns=lost,
+        dip_ns=_per_device(dips, known.devices),
+        percent=100 * (1 - share_lost),
+        budget_ns=np.rint(counted * sla.allowed_share).astype(np.int64),
+        outages=outages,
+        dips=dips,
+    )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Intervals:
-    """Intervals that met an objective and that did not. Arrays are int64 of one shape.
-
-    Attributes:
-        met: within the optimal threshold (VFI in RFC 9544).
-        violated: beyond the optimal threshold, not the critical one (VI).
-        severely_violated: beyond the critical one (SVI).
-        unknown: without a value; in no ratio.
-    """
-
-    met: Moments
-    violated: Moments
-    severely_violated: Moments
-    unknown: Moments
-
-    @property
-    def violated_ratio(self) -> NDArray[np.float64]:
-        """RFC 9544's VIR, 0 to 1: violated ones, severely too, of those with a value; NaN for none."""
-        raise NotImplementedError
-
-    @property
-    def severely_violated_ratio(self) -> NDArray[np.float64]:
-        """RFC 9544's SVIR, 0 to 1: severely violated ones of those with a value; NaN for none."""
-        raise NotImplementedError
+def _charged(spans: Spans, period: tuple[int, int], maintenance: Spans) -> Outages:
+    """Keep what has a part within the period, and tell how much of that is outside of maintenance."""
+    clipped = spans.clipped(*period)
+    is_within = clipped.length_ns > 0
+    inside = clipped.take(is_within)
+    return Outages(spans.take(is_within), inside.length_ns - inside.overlap_ns(maintenance))
 
 
-def intervals(values: NDArray[np.floating], objectives: Sequence[Objective]) -> tuple[Intervals, Intervals]:
-    """Count intervals that met their objectives.
-
-    Args:
-        values: shape (objectives, devices, intervals), each objective's metric
-            in each interval; NaN is unknown, and stands for intervals that are
-            excluded or in an outage too.
-        objectives: at least one.
-
-    Returns:
-        By objective and device, shape (objectives, devices); and over all
-        objectives, shape (devices,), where an interval is as bad as its worst
-        metric and unknown where no metric has a value.
-    """
-    raise NotImplementedError
+def _per_device(found: Outages, devices: int) -> Moments:
+    total = np.zeros(devices, np.int64)
+    np.add.at(total, found.spans.device, found.charged_ns)
+    return total

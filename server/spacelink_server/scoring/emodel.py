@@ -136,4 +136,5 @@ def burst_ratio(loss_percent: NDArray[np.floating]) -> Numbers:
     runs = np.maximum(rises, 0).sum(axis=1, dtype=np.float64)
     samples = np.maximum((~is_missing).sum(axis=1), 1)
     mean_run = np.divide(lost, runs, out=np.ones_like(lost), where=runs > 0)
-    return np.maximum(mean_run * (1 - lost / samples), 1)
+    ratio: Numbers = np.maximum(mean_run * (1 - lost / samples), 1)
+    return ratio

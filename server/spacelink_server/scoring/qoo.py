@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -99,7 +100,7 @@ class Profile:
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("name: expected a text, got none")
-        if any(one >= other for one, other in zip(self.percentiles, self.percentiles[1:], strict=False)):
+        if any(one >= other for one, other in pairwise(self.percentiles)):
             raise ValueError(f"latency: expected rising percentiles, got {self.percentiles}")
         throughput = self.minimum_throughput_mbps
         if throughput is not None and not 0 < throughput < math.inf:

@@ -40,4 +40,5 @@ def mean(values: NDArray[np.floating]) -> Numbers:
     is_there = ~np.isnan(values)
     count = is_there.sum(axis=1)
     total = np.where(is_there, values, 0).sum(axis=1, dtype=np.float64)
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    result: Numbers = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    return result

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 ROOMS = {
     "access": {"storage"},
     "ingest": {"access", "scoring", "storage"},
+    "networks": {"access", "scoring", "storage"},
     "scoring": set[str](),
-    "services": {"access", "ingest", "scoring", "storage"},
+    "services": {"access", "ingest", "networks", "scoring", "storage"},
     "storage": set[str](),
 }
 # What only the composition root, and the command that runs it, may import.

@@ -138,12 +138,14 @@ def samples_of(device: int, columns: TelemetryColumns) -> Samples:
 def _blocks(first: Counts) -> Iterator[tuple[int, int]]:
     """Cut rows so that a matrix of a block's samples stays small, however uneven the rows are."""
     begin, widest = 0, 0
-    for row, size in enumerate(np.diff(first).tolist()):
+    sizes = np.diff(first).tolist()
+    for row, size in enumerate(sizes):
         if row > begin and max(widest, size) * (row + 1 - begin) > _MAX_CELLS:
             yield begin, row
             begin, widest = row, 0
         widest = max(widest, size)
-    yield begin, len(first) - 1
+    if sizes:
+        yield begin, len(sizes)
 
 
 def _measure(columns: TelemetryColumns, first: Counts, percentiles: Sequence[float]) -> Measures:

@@ -286,12 +286,12 @@ class _Grid(NamedTuple):
     Attributes:
         length: of each.
         start: where the first begins.
-        count: how many there are.
+        size: how many there are.
     """
 
     length: int
     start: int
-    count: int
+    size: int
 
     @classmethod
     def of(cls, length: int, start: int, end: int) -> _Grid:
@@ -302,22 +302,22 @@ class _Grid(NamedTuple):
     def rows(self, start: int, end: int) -> tuple[int, int]:
         """Give the intervals, first and behind the last, that begin in [start, end)."""
         first, last = (
-            min(max(-(-(time - self.start) // self.length), 0), self.count) for time in (start, end)
+            min(max(-(-(time - self.start) // self.length), 0), self.size) for time in (start, end)
         )
         return first, last
 
     def row_of(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Give the interval of each time; those outside have none of 0 to count - 1."""
+        """Give the interval of each time; those outside have none of 0 to size - 1."""
         return (times - self.start) // self.length
 
     def touched(self, spans: Spans) -> NDArray[np.bool_]:
         """Tell which intervals have a moment in common with spans."""
-        steps = np.zeros(self.count + 1, np.int64)
-        first = np.clip(self.row_of(spans.start_ns), 0, self.count)
-        last = np.clip(self.row_of(spans.end_ns - 1) + 1, 0, self.count)
+        steps = np.zeros(self.size + 1, np.int64)
+        first = np.clip(self.row_of(spans.start_ns), 0, self.size)
+        last = np.clip(self.row_of(spans.end_ns - 1) + 1, 0, self.size)
         np.add.at(steps, first, 1)
         np.add.at(steps, last, -1)
-        return np.cumsum(steps)[: self.count] > 0
+        return np.cumsum(steps)[: self.size] > 0
 
 
 def _days(start: int, end: int) -> Iterator[tuple[int, int]]:

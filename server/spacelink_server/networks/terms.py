@@ -18,6 +18,7 @@ from spacelink_server.scoring.availability import UnknownTime
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
+    from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
     from google.protobuf.timestamp_pb2 import Timestamp
 
 DEFAULT_PROFILE = "leo"
@@ -81,9 +82,10 @@ def terms_of(message: pb.Sla, field: str) -> Terms:
         filled.availability_target_percent = _DEFAULT_TARGET_PERCENT
     if not 0 < filled.availability_target_percent <= 100:
         raise InvalidRequestError(f"{field}.availability_target_percent", "expected above 0 and up to 100")
-    filled.period = _known(pb.SlaPeriod, filled.period, f"{field}.period") or pb.SLA_PERIOD_MONTH
-    unknown = _known(pb.UnknownTime, filled.unknown_time, f"{field}.unknown_time")
-    filled.unknown_time = unknown or pb.UNKNOWN_TIME_EXCLUDED
+    _require_known(pb.SlaPeriod, filled.period, f"{field}.period")
+    filled.period = filled.period or pb.SLA_PERIOD_MONTH
+    _require_known(pb.UnknownTime, filled.unknown_time, f"{field}.unknown_time")
+    filled.unknown_time = filled.unknown_time or pb.UNKNOWN_TIME_EXCLUDED
     objectives = _objectives(filled, f"{field}.objectives")
     sla = availability.Sla(
         target_percent=filled.availability_target_percent,
@@ -186,10 +188,9 @@ def whole_minutes(field: str, length: Duration) -> int:
     return nanos
 
 
-def _known(enum: type[pb.SlaPeriod] | type[pb.UnknownTime], number: int, field: str) -> int:
+def _require_known(enum: EnumTypeWrapper, number: int, field: str) -> None:
     if number not in enum.values():
         raise InvalidRequestError(field, f"expected one of {', '.join(enum.keys()[1:])}")
-    return number
 
 
 def _seconds(sla: pb.Sla, name: str, default: int, field: str) -> int:

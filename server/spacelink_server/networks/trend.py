@@ -42,7 +42,7 @@ class Point(NamedTuple):
 
     Attributes:
         start: the step's start in nanoseconds since 1970 UTC.
-        count: how many values.
+        value_count: how many values.
         p50: their median.
         p95: their 95th percentile.
         minimum: the smallest.
@@ -51,7 +51,7 @@ class Point(NamedTuple):
     """
 
     start: int
-    count: int
+    value_count: int
     p50: float
     p95: float
     minimum: float

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _MINUTE = 60 * 1_000_000_000
 
+# Differences of binary fractions are off by less than this.
+_DECIMALS = 9
+
 # Of one device; a page of devices must fit into a message.
 _MAX_OUTAGES = 1000
 
@@ -128,7 +131,7 @@ def device_sla(found: DeviceSla, report: SlaReport) -> pb.DeviceSla:
         objectives=_objectives(terms.message.objectives, found.objectives),
     )
     if found.percent is not None:
-        message.margin_percent = found.percent - terms.sla.target_percent
+        message.margin_percent = round(found.percent - terms.sla.target_percent, _DECIMALS)
     if found.all_objectives is not None:
         message.all_objectives.CopyFrom(_result(None, found.all_objectives))
     return message
@@ -228,7 +231,7 @@ def _outage(found: Outage) -> pb.Outage:
 def _point(found: Point) -> pb.TrendPoint:
     return pb.TrendPoint(
         start_time=_requests.timestamp(found.start),
-        count=found.count,
+        count=found.value_count,
         p50=found.p50,
         p95=found.p95,
         min=found.minimum,

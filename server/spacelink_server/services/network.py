@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -210,7 +211,7 @@ class NetworkService(NetworkServiceServicer):
                 call.principal.actor,
                 "score_profile.create",
                 f"score_profile:{row.profile_id}",
-                detail=row.profile,
+                detail={"profile": json.dumps(row.profile)},
             )
             audit.append(connection, call.tenant_id, event)
             return {}
@@ -360,7 +361,8 @@ def _change_devices(
 
 
 def _detail(row: Network) -> dict[str, Any]:
-    return {"display_name": row.display_name, "sla": row.sla, "profile_id": row.profile_id}
+    # As text: canonical JSON, which events are hashed as, has no fractions.
+    return {"display_name": row.display_name, "sla": json.dumps(row.sla), "profile_id": row.profile_id}
 
 
 def _record(connection: Connection, call: Call, action: str, network_id: str, detail: dict[str, Any]) -> None:
@@ -397,7 +399,7 @@ def _limited(start: int, end: int) -> tuple[int, int]:
 
 
 def _sla_range(request: pb.GetNetworkSlaRequest, asked: Subject, now: int) -> tuple[int, int]:
-    given = [name for name in ("start_time", "end_time") if request.HasField(name)]  # type: ignore[arg-type]
+    given = [name for name in ("start_time", "end_time") if request.HasField(name)]
     if len(given) == 1:
         raise InvalidRequestError(given[0], "expected start_time and end_time, or none of them")
     if given and request.HasField("period_time"):

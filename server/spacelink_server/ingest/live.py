@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from spacelink_server.storage.segments import Segment
 
@@ -71,9 +71,16 @@ class Watcher:
 
 
 class LiveFeed:
-    """All watchers of the process."""
+    """All watchers of the process, and who else hears of every commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, *observers: Callable[[str, Sequence[Segment]], None]) -> None:
+        """Make a feed.
+
+        Args:
+            observers: called with each tenant and its committed segments, on the
+                event loop; they must not wait.
+        """
+        self._observers = observers
         self._watchers: set[Watcher] = set()
         self._closed = False
 
@@ -87,8 +94,10 @@ class LiveFeed:
         """Let a watcher go."""
         self._watchers.discard(watcher)
 
-    def publish(self, tenant_id: str, segments: Iterable[Segment]) -> None:
+    def publish(self, tenant_id: str, segments: Sequence[Segment]) -> None:
         """Offer committed segments to the tenant's watchers."""
+        for observe in self._observers:
+            observe(tenant_id, segments)
         for watcher in self._watchers:
             if watcher.tenant_id == tenant_id:
                 for segment in segments:

@@ -18,7 +18,6 @@ from spacelink_server.scoring.availability import UnknownTime
 
 if TYPE_CHECKING:
     from google.protobuf.duration_pb2 import Duration
-    from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
     from google.protobuf.timestamp_pb2 import Timestamp
 
 DEFAULT_PROFILE = "leo"
@@ -188,7 +187,7 @@ def whole_minutes(field: str, length: Duration) -> int:
     return nanos
 
 
-def _require_known(enum: EnumTypeWrapper, number: int, field: str) -> None:
+def _require_known(enum: type[pb.SlaPeriod] | type[pb.UnknownTime], number: int, field: str) -> None:
     if number not in enum.values():
         raise InvalidRequestError(field, f"expected one of {', '.join(enum.keys()[1:])}")
 

@@ -39,6 +39,7 @@ from spacelink_server.ingest.committer import Committer
 from spacelink_server.ingest.live import LiveFeed
 from spacelink_server.ingest.registry import StreamRegistry
 from spacelink_server.listeners import ServingHealth, open_plane
+from spacelink_server.networks.detection import IncidentDetection
 from spacelink_server.networks.history import History
 from spacelink_server.rpc import CallInterceptor
 from spacelink_server.services.admin_account import AccountService
@@ -132,7 +133,8 @@ async def _serve(
             on_health=health.reporter("bans"),
             trusted_proxies=config.trusted_proxies,
         )
-        feed = LiveFeed()
+        detection = IncidentDetection(store, access.database, readers)
+        feed = LiveFeed(detection.observe)
         streams = StreamRegistry()
         committer = Committer(store, writer, feed, config.queue_bytes, health.reporter("store"))
         telemetry = TelemetryService(store, readers, committer, feed, streams, config.limits)
@@ -147,7 +149,8 @@ async def _serve(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(committer.run())
             background = [
-                tasks.create_task(work) for work in (committer.watch_health(), *access.background())
+                tasks.create_task(work)
+                for work in (committer.watch_health(), detection.run(), *access.background())
             ]
             await asyncio.gather(data.server.start(), admin.server.start())
             await health.start(data, admin)

@@ -102,11 +102,7 @@ class IncidentDetection:
             await self._look_for_silence()
         self._steps += 1
         for tenant_id in list(self._unwritten):
-            changes = self._unwritten[tenant_id]
-            written = await self._database.write(lambda c, t=tenant_id, found=changes: _write(c, t, found))
-            del self._unwritten[tenant_id]
-            for incident in written:
-                _log(tenant_id, incident)
+            await self._settle(tenant_id)
 
     async def _judge(self, tenant_id: str, segments: dict[str, list[Segment]]) -> None:
         watch = self._watch(tenant_id)
@@ -122,6 +118,14 @@ class IncidentDetection:
             watch = self._watch(tenant.tenant_id)
             changes = await loop.run_in_executor(self._readers, watch.look_for_silence, self._clock())
             self._unwritten.setdefault(tenant.tenant_id, []).extend(changes)
+
+    async def _settle(self, tenant_id: str) -> None:
+        """Write down what was found; what is not written stays to be."""
+        changes = self._unwritten[tenant_id]
+        written = await self._database.write(lambda c: _write(c, tenant_id, changes)) if changes else ()
+        del self._unwritten[tenant_id]
+        for incident in written:
+            _log(tenant_id, incident)
 
     def _watch(self, tenant_id: str) -> TenantWatch:
         return self._watches.setdefault(tenant_id, TenantWatch(self._store, tenant_id))

@@ -14,7 +14,9 @@ import numpy as np
 from spacelink.columns import TelemetryColumns
 from spacelink.v1 import network_pb2 as pb
 from spacelink_server.networks.measures import samples_of
-from spacelink_server.scoring.degradation import Cause, Detector, DetectorState
+from spacelink_server.scoring.degradation import SLOT_NS, Detector
+from spacelink_server.scoring.detector_state import BASELINE_SLOTS, DetectorState
+from spacelink_server.scoring.incidents import Cause
 from spacelink_server.scoring.samples import Samples
 from spacelink_server.storage import devices, incidents, reading
 from spacelink_server.storage.store import Store
@@ -23,7 +25,7 @@ from spacelink_server.storage.transactions import Transactions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from spacelink_server.scoring.degradation import Events
+    from spacelink_server.scoring.incidents import Events
     from spacelink_server.storage.segments import Segment
 
 _SECOND = 1_000_000_000
@@ -38,6 +40,9 @@ _QUIET_NS = 30 * _SECOND
 # A step prepares no more devices than this: reading a device's last hours takes
 # some milliseconds, and what comes meanwhile waits.
 _PREPARED_AT_ONCE = 100
+
+# What a detector remembers.
+_MEMORY_NS = BASELINE_SLOTS * SLOT_NS
 
 # What was found this long before a device's first new sample may have been lost
 # with a server that stopped; what is older was written down when it was found.
@@ -128,11 +133,10 @@ class TenantWatch:
         if not first_times:
             return []
         self._place(first_times)
-        memory = self._detector.parameters.memory_ns
         parts = [
             samples_of(self._rows[device_id], columns)
             for device_id, first in first_times.items()
-            for columns in self._columns(device_id, first - memory, first)
+            for columns in self._columns(device_id, first - _MEMORY_NS, first)
         ]
         changes = []
         if parts:
@@ -182,7 +186,7 @@ class TenantWatch:
         self._restate(np.array(kept, np.int64))
 
     def _restate(self, rows: np.typing.NDArray[np.int64]) -> None:
-        self._detector = Detector(self._detector.state.take(rows), self._detector.parameters)
+        self._detector = Detector(self._detector.state.take(rows))
 
     def _take_over(self, device_ids: Iterable[str]) -> None:
         """Go on with incidents that are open already."""

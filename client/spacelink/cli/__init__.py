@@ -18,6 +18,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "server": ("spacelink_server.command:server", "Run the gRPC server."),
     "agent": ("spacelink_agent.command:agent", "Run the agent of a terminal."),
     "telemetry": ("spacelink.cli.telemetry:telemetry", "Send, read and watch telemetry."),
+    "network": ("spacelink.cli.network:network", "Health, SLA, trends and incidents of networks."),
     "token": ("spacelink.cli.token:token", "Mint, narrow, explain and ban capability tokens."),
     "session": ("spacelink.cli.session:session", "Log in, and ask who one is."),
     "api-key": ("spacelink.cli.api_key:api_key", "Manage API keys: credentials that stand for tokens."),

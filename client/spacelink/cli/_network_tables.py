@@ -124,9 +124,9 @@ def moment(time: datetime | None) -> str:
 def length(time: timedelta) -> str:
     """Write a length of time for people, such as 1d 2h 5m or 59s."""
     seconds = time.total_seconds()
-    if seconds % 1:
-        return f"{seconds:,.3f}s"
-    rest = int(seconds)
+    if seconds % 1 and seconds < 60:
+        return f"{seconds:.3f}s"
+    rest = round(seconds)
     parts = []
     for name, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
         count, rest = divmod(rest, size)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from spacelink.columns import concatenate
-from spacelink_server.errors import UnavailableError
+from spacelink_server.errors import store_unavailable
 from spacelink_server.storage import reading
 from spacelink_server.storage.store import StoreUnavailableError
 
@@ -22,9 +22,6 @@ _T = TypeVar("_T")
 # So many devices are computed by one visit to a thread: enough for a visit not
 # to count, few enough for the work to end soon after its caller went away.
 _DEVICES_AT_ONCE = 16
-
-# The store is tried again every second once it has failed.
-_RETRY_SECONDS = 1.0
 
 
 class History:
@@ -67,7 +64,5 @@ class History:
             try:
                 results.append(await loop.run_in_executor(self._readers, compute, some))
             except StoreUnavailableError:
-                raise UnavailableError(
-                    "STORE_UNAVAILABLE", "the store is not available now", _RETRY_SECONDS
-                ) from None
+                raise store_unavailable() from None
         return results

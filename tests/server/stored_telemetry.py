@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def put(
-    store: Store, device_id: str, offsets: Sequence[int], tenant_id: str = "default", **columns: Any
+    store: Store, device_id: str, offsets: Sequence[float], tenant_id: str = "default", **columns: Any
 ) -> None:
     """Store samples of a device at offsets in seconds from T0."""
-    made = segments(device_id, [offset * SECOND for offset in offsets], **columns)
+    made = segments(device_id, [round(offset * SECOND) for offset in offsets], **columns)
     store.commit(CommitGroup(submissions=[Submission(tenant_id, "", made)]))
 
 

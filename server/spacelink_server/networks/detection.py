@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from spacelink_server.access.writes import Database
-    from spacelink_server.networks.watch import Change, WatchedStore
+    from spacelink_server.networks.watch import Change
     from spacelink_server.storage.segments import Segment
-    from spacelink_server.storage.transactions import Connection
+    from spacelink_server.storage.transactions import Connection, Transactions
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class IncidentDetection:
 
     def __init__(
         self,
-        store: WatchedStore,
+        store: Transactions,
         database: Database,
         readers: Executor,
         clock: Callable[[], int] = time.time_ns,

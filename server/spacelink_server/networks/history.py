@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from spacelink.columns import TelemetryColumns
-    from spacelink_server.storage.store import Store
+    from spacelink_server.storage.transactions import Transactions
 
 _T = TypeVar("_T")
 
@@ -27,7 +27,7 @@ _DEVICES_AT_ONCE = 16
 class History:
     """Reads stored telemetry in threads."""
 
-    def __init__(self, store: Store, readers: Executor) -> None:
+    def __init__(self, store: Transactions, readers: Executor) -> None:
         """Make a reader.
 
         Args:

@@ -7,7 +7,7 @@ from another server, has its last hours read and its open incidents taken over.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,14 +19,14 @@ from spacelink_server.scoring.detector_state import BASELINE_SLOTS, DetectorStat
 from spacelink_server.scoring.incidents import Cause
 from spacelink_server.scoring.samples import Samples
 from spacelink_server.storage import devices, incidents, reading
-from spacelink_server.storage.store import Store
-from spacelink_server.storage.transactions import Transactions
+from spacelink_server.storage.latest import newest_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from spacelink_server.scoring.incidents import Events
     from spacelink_server.storage.segments import Segment
+    from spacelink_server.storage.transactions import Transactions
 
 _SECOND = 1_000_000_000
 _DAY = 86_400 * _SECOND
@@ -56,10 +56,6 @@ _CAUSES = {
 _CAUSES_BY_NUMBER: dict[int, Cause] = {number: cause for cause, number in _CAUSES.items()}
 
 
-class WatchedStore(Store, Transactions, Protocol):
-    """The telemetry and the incidents of a store."""
-
-
 class Change(NamedTuple):
     """An incident that opened or closed.
 
@@ -85,7 +81,7 @@ class Change(NamedTuple):
 class TenantWatch:
     """Watches the devices of a tenant. Its methods block, and are called one at a time."""
 
-    def __init__(self, store: WatchedStore, tenant_id: str) -> None:
+    def __init__(self, store: Transactions, tenant_id: str) -> None:
         self._store = store
         self._tenant_id = tenant_id
         self._detector = Detector(DetectorState.empty(0))
@@ -124,7 +120,7 @@ class TenantWatch:
         """Find devices that fell silent, and those whose silence nobody watches."""
         self._adopt(now)
         found = self._changes(self._detector.advance(now))
-        elsewhere = {change.device_id for change in found if self._sends_elsewhere(change)}
+        elsewhere = self._sending_elsewhere([change.device_id for change in found])
         self._forget(elsewhere)
         return [self._dated(change) for change in found if change.device_id not in elsewhere]
 
@@ -151,8 +147,7 @@ class TenantWatch:
             lambda c: devices.last_heard(c, self._tenant_id, now - _IN_SERVICE_NS, now - _QUIET_NS)
         )
         strangers = [device_id for device_id in quiet if device_id not in self._rows][:_PREPARED_AT_ONCE]
-        newest = {device_id: self._newest_sample(device_id) for device_id in strangers}
-        found = {device_id: sample for device_id, sample in newest.items() if sample is not None}
+        found = self._newest_samples(strangers)
         if not found:
             return
         self._place(found)
@@ -206,13 +201,18 @@ class TenantWatch:
         for part in reading.read(self._store, self._tenant_id, device_id, start, end):
             yield reading.columns_of(part)
 
-    def _newest_sample(self, device_id: str) -> TelemetryColumns | None:
-        return reading.newest_sample(self._store, self._tenant_id, device_id)
+    def _newest_samples(self, device_ids: Sequence[str]) -> dict[str, TelemetryColumns]:
+        if not device_ids:
+            return {}
+        return self._store.read(lambda c: newest_samples(c, self._tenant_id, device_ids))
 
-    def _sends_elsewhere(self, change: Change) -> bool:
-        """Tell whether a device that is silent here is heard by another server."""
-        sample = self._newest_sample(change.device_id)
-        return sample is not None and int(sample.time_unix_nano[-1]) > self._newest[change.device_id]
+    def _sending_elsewhere(self, device_ids: Sequence[str]) -> set[str]:
+        """Give the devices that are silent here, and heard by another server."""
+        return {
+            device_id
+            for device_id, sample in self._newest_samples(device_ids).items()
+            if int(sample.time_unix_nano[-1]) > self._newest[device_id]
+        }
 
     def _dated(self, change: Change) -> Change:
         """Let the silence of an adopted device begin with its last sample, not with its adoption."""

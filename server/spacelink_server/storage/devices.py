@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from spacelink_server.storage.schema import devices, telemetry_segments
+from spacelink_server.storage.schema import devices, maintained_devices, telemetry_segments
 
 _d = devices.c
+_m = maintained_devices.c
 _s = telemetry_segments.c
 # A seek for each device: grouping would go over all segments.
-_NEWEST = (
+_ARRIVED = (
     sa.select(sa.func.max(_s.first_time_unix_nano))
     .where(_s.tenant_id == _d.tenant_id, _s.device_id == _d.device_id)
     .scalar_subquery()
-    .label("newest")
+)
+_MAINTAINED = (
+    sa.select(_m.newest_time_unix_nano)
+    .where(_m.tenant_id == _d.tenant_id, _m.device_id == _d.device_id)
+    .scalar_subquery()
 )
 
 
 def last_heard(connection: sa.Connection, tenant_id: str, start: int, end: int) -> list[str]:
-    """List the devices whose newest segment begins in [start, end)."""
-    found = sa.select(_d.device_id, _NEWEST).where(_d.tenant_id == tenant_id).subquery()
-    query = sa.select(found.c.device_id).where(found.c.newest >= start, found.c.newest < end)
-    return list(connection.scalars(query))
+    """List the devices whose newest sample, or the first one of their newest batch, lies in [start, end)."""
+    query = sa.select(_d.device_id, _ARRIVED, _MAINTAINED).where(_d.tenant_id == tenant_id)
+    return [
+        device_id
+        for device_id, arrived, maintained in connection.execute(query)
+        if start <= max(arrived or 0, maintained or 0) < end
+    ]

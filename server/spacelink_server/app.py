@@ -41,6 +41,7 @@ from spacelink_server.ingest.live import LiveFeed
 from spacelink_server.ingest.registry import StreamRegistry
 from spacelink_server.ingest.shared_feed import SharedFeed
 from spacelink_server.listeners import ServingHealth, open_plane
+from spacelink_server.maintenance.maintenance import Maintenance
 from spacelink_server.networks.detection import IncidentDetection
 from spacelink_server.networks.history import History
 from spacelink_server.rpc import CallInterceptor
@@ -174,7 +175,13 @@ async def _serve(
             tasks.create_task(committer.run())
             background = [
                 tasks.create_task(work)
-                for work in (committer.watch_health(), feed.run(), detection.run(), *access.background())
+                for work in (
+                    committer.watch_health(),
+                    feed.run(),
+                    Maintenance(store, config.maintenance).run(),
+                    detection.run(),
+                    *access.background(),
+                )
             ]
             await asyncio.gather(data.server.start(), admin.server.start())
             await health.start(data, admin)

@@ -27,7 +27,7 @@ def maintain(store: Transactions, now: int, settle: float = 0) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # Nobody watches what was committed a moment ago.
         patch.setattr(intake, "_SHARED_SECONDS", 0)
-        Maintenance(store, Schedule(settle=settle), clock=lambda: now).run_pass()
+        Maintenance(store, Schedule(settle=settle, rest=0), clock=lambda: now).run_pass()
 
 
 def newest_sample(store: Transactions, tenant_id: str, device_id: str) -> TelemetryColumns | None:

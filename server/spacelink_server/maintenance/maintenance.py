@@ -44,12 +44,15 @@ class Schedule:
         interval: between two passes; so old are the youngest rollups.
         settle: how long after its end a window is still left open; what arrives
             later is compacted anew.
+        rest: after each piece of work, for so many times as long as it took.
     """
 
     interval: float = 60.0
     # A terminal that was cut off for this long delivers before its hours are
     # compacted.
     settle: float = 900.0
+    # Half of the time is left to those who wait for answers.
+    rest: float = 1.0
 
 
 class Maintenance:
@@ -177,10 +180,9 @@ class Maintenance:
 
     @contextlib.contextmanager
     def _paced(self) -> Iterator[None]:
-        """Rest for as long as the work took: half of the time is left to those who wait for answers."""
         start = time.monotonic()
         yield
-        self._stopping.wait(time.monotonic() - start)
+        self._stopping.wait((time.monotonic() - start) * self._schedule.rest)
 
     def _retain(self, tenant_id: str) -> None:
         """Delete what is past its time."""

@@ -2,19 +2,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from spacelink_server.maintenance.maintenance import Maintenance, Schedule
 from tests.server.maintenance.fleet import DEVICES, check, some_samples, submit
 from tests.server.samples import DAY, HOUR, SECOND, T0
+from tests.server.stored import maintain
 
 if TYPE_CHECKING:
     from spacelink.columns import TelemetryColumns
     from spacelink_server.storage.sqlite import SqliteStore
 
 MINUTE = 60 * SECOND
-
-
-def maintain(store: SqliteStore, now: int, settle: float = 0) -> None:
-    Maintenance(store, Schedule(settle=settle), clock=lambda: now).run_pass()
 
 
 def fleet(seed: int, start: int, count: int = 600, step: int = 10 * SECOND) -> list[TelemetryColumns]:

@@ -34,7 +34,7 @@ def work(directory: Path, seed: int, started: Event) -> None:
     ingested = threading.Event()
 
     def maintain() -> None:
-        worker = Maintenance(store, Schedule(settle=0), clock=lambda: END)
+        worker = Maintenance(store, Schedule(settle=0, rest=0), clock=lambda: END)
         is_last = False
         while not is_last:
             is_last = ingested.is_set()

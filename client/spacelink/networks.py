@@ -190,7 +190,7 @@ class HealthScore:
         missing_inputs: those that were not measured.
         sample_count: how many samples there are.
         voice: voice quality; None where an input is missing.
-        outage_sample_percent: the share of samples that tell an outage.
+        offline_sample_percent: the share of samples that say that the terminal is offline.
     """
 
     score: float | None
@@ -198,7 +198,7 @@ class HealthScore:
     missing_inputs: tuple[str, ...]
     sample_count: int
     voice: VoiceScore | None
-    outage_sample_percent: float
+    offline_sample_percent: float
 
 
 @dataclass(frozen=True, slots=True)

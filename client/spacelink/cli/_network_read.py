@@ -210,7 +210,7 @@ def _health_rows(report: HealthReport) -> list[dict[str, object]]:
             **{item.input: item.measured for item in device.window.items},
             "r_factor": device.window.voice.r_factor if device.window.voice else None,
             "mos": device.window.voice.mos if device.window.voice else None,
-            "outage_sample_percent": device.window.outage_sample_percent,
+            "offline_sample_percent": device.window.offline_sample_percent,
         }
         for device in report.devices
     ]

@@ -52,7 +52,7 @@ def print_health(report: HealthReport) -> None:
     table = plain_table()
     for name in ("device", "now", "range", "", "held down by"):
         table.add_column(name, overflow="fold")
-    for name in ("R", "MOS", "outage %", "samples"):
+    for name in ("R", "MOS", "offline %", "samples"):
         table.add_column(name, justify="right")
     table.add_column("last sample (UTC)", no_wrap=True)
     for device in report.devices:
@@ -184,7 +184,7 @@ def _health_row(device: DeviceHealth) -> list[Text | str]:
         _held_down_by(window),
         "-" if voice is None else f"{voice.r_factor:.1f}",
         "-" if voice is None else f"{voice.mos:.2f}",
-        decimals(window.outage_sample_percent),
+        decimals(window.offline_sample_percent),
         f"{window.sample_count:,}",
         moment(device.last_sample_time),
     ]

@@ -25,7 +25,11 @@ _DEVICES_AT_ONCE = 16
 
 
 class History:
-    """Reads stored telemetry in threads."""
+    """Reads stored telemetry in threads.
+
+    Attributes:
+        store: holds the telemetry.
+    """
 
     def __init__(self, store: Transactions, readers: Executor) -> None:
         """Make a reader.
@@ -34,22 +38,28 @@ class History:
             store: holds the telemetry.
             readers: threads for reading.
         """
-        self._store = store
+        self.store = store
         self._readers = readers
 
     def columns(self, tenant_id: str, device_id: str, start: int, end: int) -> TelemetryColumns | None:
         """Read a device's samples with times in [start, end); None where there are none. Blocks."""
         parts = [
-            reading.columns_of(part) for part in reading.read(self._store, tenant_id, device_id, start, end)
+            reading.columns_of(part) for part in reading.read(self.store, tenant_id, device_id, start, end)
         ]
         return concatenate(parts) if parts else None
 
-    async def for_each(self, device_ids: Sequence[str], compute: Callable[[Sequence[str]], _T]) -> list[_T]:
+    async def for_each(
+        self,
+        device_ids: Sequence[str],
+        compute: Callable[[Sequence[str]], _T],
+        at_once: int = _DEVICES_AT_ONCE,
+    ) -> list[_T]:
         """Compute over some devices at a time, in threads.
 
         Args:
             device_ids: all devices.
             compute: called with some of them; may block.
+            at_once: with how many.
 
         Returns:
             What compute gave, in the order of the devices.
@@ -59,8 +69,8 @@ class History:
         """
         loop = asyncio.get_running_loop()
         results = []
-        for first in range(0, len(device_ids), _DEVICES_AT_ONCE):
-            some = device_ids[first : first + _DEVICES_AT_ONCE]
+        for first in range(0, len(device_ids), at_once):
+            some = device_ids[first : first + at_once]
             try:
                 results.append(await loop.run_in_executor(self._readers, compute, some))
             except StoreUnavailableError:

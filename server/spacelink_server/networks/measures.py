@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spacelink.v1.telemetry_pb2 import DeviceStatus
 from spacelink_server.scoring import emodel, qoo, window
 from spacelink_server.scoring.samples import Samples
 
@@ -37,7 +38,7 @@ class Measures:
 
     Attributes:
         sample_count: how many samples.
-        down_count: how many of them tell an outage.
+        offline_count: how many of them say that the terminal is offline.
         last_time: the newest sample's time in nanoseconds since 1970 UTC; 0 where there is none.
         latency_percentiles_ms: shape (n, percentiles) of round-trip time; NaN where there is none.
         latency_mean_ms: mean round-trip time; NaN where there is none.
@@ -47,7 +48,7 @@ class Measures:
     """
 
     sample_count: Counts
-    down_count: Counts
+    offline_count: Counts
     last_time: Counts
     latency_percentiles_ms: Numbers
     latency_mean_ms: Numbers
@@ -135,6 +136,13 @@ def samples_of(device: int, columns: TelemetryColumns) -> Samples:
     )
 
 
+def _is_offline(columns: TelemetryColumns) -> NDArray[np.bool_]:
+    if columns.status is None:
+        return np.zeros(len(columns), np.bool_)
+    offline: NDArray[np.bool_] = columns.status == DeviceStatus.DEVICE_STATUS_OFFLINE
+    return offline
+
+
 def _blocks(first: Counts) -> Iterator[tuple[int, int]]:
     """Cut rows so that a matrix of a block's samples stays small, however uneven the rows are."""
     begin, widest = 0, 0
@@ -169,7 +177,7 @@ def _measure(columns: TelemetryColumns, first: Counts, percentiles: Sequence[flo
     times = np.append(columns.time_unix_nano, 0)
     return Measures(
         sample_count=sizes,
-        down_count=np.bincount(rows[samples_of(0, columns).is_down()], minlength=count),
+        offline_count=np.bincount(rows[_is_offline(columns)], minlength=count),
         last_time=np.where(sizes > 0, times[first[1:] - first[0] - 1], 0),
         latency_percentiles_ms=window.percentiles(latency, percentiles),
         latency_mean_ms=window.mean(latency),

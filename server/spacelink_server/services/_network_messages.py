@@ -75,12 +75,12 @@ def device_health(found: Health, row: int) -> pb.DeviceHealth:
 def health_score(scored: Scored, row: int) -> pb.HealthScore:
     """Give the score of a device with all that made it."""
     samples = int(scored.measures.sample_count[row])
-    down = int(scored.measures.down_count[row])
+    offline = int(scored.measures.offline_count[row])
     message = pb.HealthScore(
         score=_optional(scored.scores.qoo[row]),
         missing_inputs=scored.scores.missing(row),
         sample_count=samples,
-        outage_sample_percent=100 * down / samples if samples else 0,
+        offline_sample_percent=100 * offline / samples if samples else 0,
     )
     measured, scores = scored.scores.measured[row], scored.scores.items[row]
     bounds = _bounds(scored.scores.profile)

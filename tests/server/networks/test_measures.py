@@ -27,7 +27,7 @@ def test_what_samples_come_to_by_row() -> None:
         status=["ACTIVE", "ACTIVE", "OFFLINE", "OFFLINE"],
     )
     assert found.sample_count.tolist() == [3, 0, 1]
-    assert found.down_count.tolist() == [2, 0, 1]
+    assert found.offline_count.tolist() == [1, 0, 1]
     assert found.last_time.tolist() == [T0 + 2 * SECOND, 0, T0 + 3 * SECOND]
     np.testing.assert_equal(found.latency_percentiles_ms, [[20, 30], [NAN, NAN], [7, 7]])
     np.testing.assert_equal(found.latency_mean_ms, [20, NAN, 7])

@@ -31,6 +31,10 @@ _VALUE = np.dtype("<f4")
 _CONFIG = ChunkConfig(compression_level=11, enable_8_bit=True)
 
 
+class CorruptSegmentError(ValueError):
+    """A stored segment cannot be read, or would not be read as it was written."""
+
+
 def encode(columns: TelemetryColumns) -> bytes:
     """Write samples in the compacted format.
 

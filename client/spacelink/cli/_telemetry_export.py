@@ -37,7 +37,8 @@ _ROW_GROUP_SAMPLES = 1_000_000
 # No metric can have this name: summaries without metrics cost next to nothing.
 _NO_METRICS = ("-",)
 
-_MANIFEST = "export.json"
+# Whoever reads the directory as one data set leaves out what begins with _.
+_MANIFEST = "_export.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ def test_an_export_that_was_killed(
     command += ["--server", server.address, "--token-file", str(server.token_file)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (directory / "export.json").exists() and time.monotonic() < deadline:
+    while not (directory / "_export.json").exists() and time.monotonic() < deadline:
         time.sleep(0.001)
     process.kill()
     process.wait()

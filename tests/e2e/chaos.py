@@ -186,7 +186,7 @@ def main() -> None:
     start = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="spacelink-chaos-") as directory,
-        running_cluster({"fsync": "on"}) as cluster,
+        running_cluster({}) as cluster,
         fleet(Path(directory), cluster, wanted.agents, wanted.rows) as made,
     ):
         harass(made, wanted.agents, wanted.rounds, wanted.between)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from spacelink_server.storage.postgres_commit import Connection
 
 _T = TypeVar("_T")
+_Loaded = TypeVar("_Loaded")
+_Made = TypeVar("_Made")
 
 # A group meets another server's transaction in its way when a stream moves from
 # one to the other; that it does so three times on end does not happen.
@@ -126,6 +128,19 @@ class PostgresStore(SqlStore):
             answer = work(connection)
             connection.commit()
             return answer
+
+    def process(
+        self,
+        load: Callable[[sa.Connection], _Loaded | None],
+        make: Callable[[_Loaded], _Made],
+        store: Callable[[sa.Connection, _Made], None],
+    ) -> _Loaded | None:
+        """Make something out of what is stored, and store it, in one transaction; see Transactions."""
+        with as_unavailable(), self._engine.begin() as connection:
+            loaded = load(connection)
+            if loaded is not None:
+                store(connection, make(loaded))
+            return loaded
 
     def probe(self, size: int) -> None:
         """Raise StoreUnavailableError unless size bytes could be committed."""

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import psycopg
 from psycopg import errors
 
-from spacelink_server.storage.sql_store import REQUEST_PREFIX
 from spacelink_server.storage.store import (
     REJECTIONS_KEPT,
+    REQUEST_PREFIX,
     CommitGroup,
     CommitResult,
     Rejection,

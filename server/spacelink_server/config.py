@@ -11,6 +11,7 @@ import grpc
 
 from spacelink._tls import TlsFileError, read_authorities, read_identity
 from spacelink_server.ingest.validation import Limits
+from spacelink_server.maintenance.maintenance import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,7 +116,7 @@ class ServerConfig:
     """What a server is told at its start.
 
     Attributes:
-        data_dir: holds the embedded store.
+        data_dir: holds the keys, and the embedded store.
         listen: the data plane's address.
         admin_listen: the admin plane's address.
         tls: what both planes speak TLS with; None: plain text.
@@ -124,6 +125,9 @@ class ServerConfig:
         trusted_proxies: whose word for the caller's address is taken.
         queue_bytes: payload that may wait for its commit before reading stops.
         limits: what producers may send.
+        database: the URL of a PostgreSQL database; empty means the embedded store.
+        workers: how many processes serve the same addresses.
+        maintenance: when to do what to the store.
     """
 
     data_dir: Path
@@ -135,8 +139,15 @@ class ServerConfig:
     trusted_proxies: tuple[AddressRange, ...] = ()
     queue_bytes: int = 64 * 1024 * 1024
     limits: Limits = field(default_factory=Limits)
+    database: str = field(default="", repr=False)  # may hold a password
+    workers: int = 1
+    maintenance: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
+        if self.workers > 1 and not self.database:
+            raise ConfigError(
+                f"workers {self.workers}: expected 1; several need a PostgreSQL database, see database"
+            )
         if self.insecure and self.tls is not None:
             raise ConfigError("insecure: expected no tls_cert with it")
         if self.insecure or self.tls is not None:

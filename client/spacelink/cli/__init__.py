@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "up": ("spacelink.cli.up:up", "Run a server and a simulated fleet, for a first look."),
     "server": ("spacelink_server.command:server", "Run the gRPC server."),
+    "db": ("spacelink_server.db_command:db", "Upgrade the schema of the server's store."),
     "agent": ("spacelink_agent.command:agent", "Run the agent of a terminal."),
     "telemetry": ("spacelink.cli.telemetry:telemetry", "Send, read and watch telemetry."),
+    "network": ("spacelink.cli.network:network", "Health, SLA, trends and incidents of networks."),
     "token": ("spacelink.cli.token:token", "Mint, narrow, explain and ban capability tokens."),
     "session": ("spacelink.cli.session:session", "Log in, and ask who one is."),
     "api-key": ("spacelink.cli.api_key:api_key", "Manage API keys: credentials that stand for tokens."),
@@ -40,7 +42,7 @@ class _LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("spacelink"):
                 raise
-            extra = cmd_name if cmd_name in ("server", "agent") else "all"
+            extra = {"server": "server", "db": "server", "agent": "agent"}.get(cmd_name, "all")
             raise click.ClickException(
                 f"'spacelink {cmd_name}' needs the package {error.name}: pip install 'spacelink[{extra}]'"
             ) from None

@@ -1,12 +1,36 @@
 """The tables.
 
 tenant_id is the first column of every key, so that the schema can be
-distributed on it. Times are nanoseconds since 1970-01-01 UTC.
+distributed on it. Times are nanoseconds since 1970-01-01 UTC. Names are ordered
+by their bytes, in every database.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from typing import Any
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+
+from spacelink.columns import METRICS
+from spacelink_server.storage.types import name
+
+# In a table's info: where the tables are distributed, it is not. It is small, or
+# asked for across tenants.
+REFERENCE = "reference"
 
 metadata = MetaData()
 
@@ -14,23 +38,104 @@ metadata = MetaData()
 devices = Table(
     "devices",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("device_id", String(128), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
     Column("create_time_unix_nano", BigInteger, nullable=False),
 )
 
-# One row per stored batch: payload is a TelemetryBatch message with validated
-# columns in time order, spanning at most segments.MAX_SPAN_NANOS.
+# One row per stored batch, until maintenance has taken it in: payload is a
+# TelemetryBatch message with validated columns in time order, spanning at most
+# segments.MAX_SPAN_NANOS. A table of its own: what is still to be done is found
+# without an index that ingest would have to keep.
 telemetry_segments = Table(
     "telemetry_segments",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("device_id", String(128), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
     Column("first_time_unix_nano", BigInteger, primary_key=True),
     Column("segment_id", BigInteger, primary_key=True),
     Column("last_time_unix_nano", BigInteger, nullable=False),
     Column("sample_count", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    # Finds what any server committed of late.
+    Index(
+        "telemetry_segments_by_id",
+        "segment_id",
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on", "pages_per_range": 32},
+    ).ddl_if(dialect="postgresql"),
+)
+
+# What maintenance has taken in. No row reaches over the end of an hour (UTC), and
+# all of them are in the rollups.
+compacted_segments = Table(
+    "compacted_segments",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
+    Column("first_time_unix_nano", BigInteger, primary_key=True),
+    # The newest of the segments that it was made of.
+    Column("segment_id", BigInteger, primary_key=True),
+    Column("last_time_unix_nano", BigInteger, nullable=False),
+    Column("sample_count", Integer, nullable=False),
+    Column("format", SmallInteger, nullable=False),  # see segments.py
+    Column("payload", LargeBinary, nullable=False),
+)
+
+# The state of a device's compacted segments and rollups. Every change of them
+# counts version up and is undone where another worker has done so before.
+maintained_devices = Table(
+    "maintained_devices",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("newest_time_unix_nano", BigInteger, nullable=False),
+    Column("newest_sample", LargeBinary, nullable=False),  # a TelemetryBatch message
+)
+
+# Hours and days with samples that are not in a compacted hour, or not in the
+# rollup of the window.
+pending_windows = Table(
+    "pending_windows",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("window_seconds", Integer, primary_key=True),
+    Column("window_start_unix", BigInteger, primary_key=True),
+    Column("device_id", name(128), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+
+def _metric_columns(metric: str) -> list[Column[Any]]:
+    """Name the columns of a metric; all are NULL where it has no value, or no histogram is kept."""
+    return [
+        Column(f"{metric}_count", Integer),
+        Column(f"{metric}_sum", Double),
+        Column(f"{metric}_min", REAL),
+        Column(f"{metric}_max", REAL),
+        Column(f"{metric}_histogram", LargeBinary),  # see rollups.py
+    ]
+
+
+# A device's samples in a window: a minute, an hour or a day.
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("window_seconds", Integer, primary_key=True),
+    Column("device_id", name(128), primary_key=True),
+    Column("window_start_unix", BigInteger, primary_key=True),
+    Column("sample_count", Integer, nullable=False),
+    Column("active_count", Integer, nullable=False),
+    Column("degraded_count", Integer, nullable=False),
+    Column("offline_count", Integer, nullable=False),
+    Column("maintenance_count", Integer, nullable=False),
+    Column("first_time_unix_nano", BigInteger, nullable=False),
+    Column("last_time_unix_nano", BigInteger, nullable=False),
+    *(column for metric in METRICS for column in _metric_columns(metric)),
+    Column("extra", LargeBinary),  # a RollupExtras message of spacelink.storage.v1
+    sqlite_with_rowid=False,
 )
 
 # How far each stream of batches is committed. A stream belongs to the newest
@@ -39,8 +144,8 @@ telemetry_segments = Table(
 stream_cursors = Table(
     "stream_cursors",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("stream_id", String(160), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("stream_id", name(160), primary_key=True),
     Column("epoch", BigInteger, nullable=False),
     Column("committed_sequence", BigInteger, nullable=False),
     Column("update_time_unix_nano", BigInteger, nullable=False),
@@ -51,10 +156,10 @@ stream_cursors = Table(
 rejected_batches = Table(
     "rejected_batches",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("stream_id", String(160), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("stream_id", name(160), primary_key=True),
     Column("sequence", BigInteger, primary_key=True),
-    Column("reason", String(64), nullable=False),
+    Column("reason", name(64), nullable=False),
     Column("message", Text, nullable=False),
 )
 
@@ -62,12 +167,16 @@ rejected_batches = Table(
 tenants = Table(
     "tenants",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("display_name", Text, nullable=False),
     Column("samples_per_day", BigInteger, nullable=False),
     Column("max_devices", BigInteger, nullable=False),
     Column("domains", Text, nullable=False),  # a JSON list
     Column("create_time_unix_nano", BigInteger, nullable=False),
+    # How long samples and rollups are kept; 0 is for ever.
+    Column("raw_retention_days", Integer, nullable=False, server_default="0"),
+    Column("rollup_retention_days", Integer, nullable=False, server_default="0"),
+    info={REFERENCE: True},
 )
 
 # Which keys sign a tenant's tokens. The keys themselves are derived from the
@@ -75,30 +184,41 @@ tenants = Table(
 tenant_keys = Table(
     "tenant_keys",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("key_version", BigInteger, primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("create_time_unix_nano", BigInteger, nullable=False),
     Column("expire_time_unix_nano", BigInteger),  # NULL: the key of new tokens
+    info={REFERENCE: True},
+)
+
+# One row, of tenant "*": counts up with every change of a tenant or its keys.
+tenant_version = Table(
+    "tenant_version",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    info={REFERENCE: True},
 )
 
 users = Table(
     "users",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("user_name", String(128), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("user_name", name(128), primary_key=True),
     Column("role", Integer, nullable=False),  # spacelink.v1.Role
     Column("password_hash", Text, nullable=False),  # argon2id
     Column("disabled", Boolean, nullable=False),
     Column("create_time_unix_nano", BigInteger, nullable=False),
+    info={REFERENCE: True},
 )
 
 # What is kept of tokens that were minted; the tokens are not.
 tokens = Table(
     "tokens",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("token_id", String(32), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("token_id", name(32), primary_key=True),
     Column("key_version", BigInteger, nullable=False),
     Column("caveats", Text, nullable=False),  # a JSON list
     Column("minter", Text, nullable=False),
@@ -110,6 +230,7 @@ tokens = Table(
     Index("tokens_by_time", "tenant_id", "mint_time_unix_nano", "token_id"),
     # The minter first: the bans of the installation look for it in all tenants.
     Index("tokens_by_minter", "minter", "tenant_id"),
+    info={REFERENCE: True},
 )
 
 # The digests of the prefix signatures of a token's minter, and of the minter's
@@ -117,21 +238,22 @@ tokens = Table(
 token_ancestors = Table(
     "token_ancestors",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("token_id", String(32), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("token_id", name(32), primary_key=True),
     Column("ancestor_digest", LargeBinary, primary_key=True),
     # Finds what a ban bans.
     Index("token_ancestors_by_digest", "ancestor_digest", "tenant_id"),
+    info={REFERENCE: True},
 )
 
 # Every token seen and every prefix of it, with how often it was presented.
 token_uses = Table(
     "token_uses",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("digest", LargeBinary, primary_key=True),
     Column("parent_digest", LargeBinary),
-    Column("token_id", String(32), nullable=False),
+    Column("token_id", name(32), nullable=False),
     Column("caveat", Text, nullable=False),
     Column("use_count", BigInteger, nullable=False),
     Column("first_use_time_unix_nano", BigInteger, nullable=False),
@@ -142,22 +264,24 @@ token_uses = Table(
 bans = Table(
     "bans",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("ban_id", String(32), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("ban_id", name(32), primary_key=True),
     Column("digest", LargeBinary),
-    Column("token_id", String(32)),
+    Column("token_id", name(32)),
     Column("minted_before_unix_nano", BigInteger),
     Column("reason", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("create_time_unix_nano", BigInteger, nullable=False),
+    info={REFERENCE: True},
 )
 
 # One row, of tenant "*": counts up with every ban and unban.
 ban_version = Table(
     "ban_version",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("version", BigInteger, nullable=False),
+    info={REFERENCE: True},
 )
 
 # Keys that stand for tokens: the token is minted anew from the tenant's key
@@ -165,15 +289,16 @@ ban_version = Table(
 api_keys = Table(
     "api_keys",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("key_id", String(32), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("key_id", name(32), primary_key=True),
     Column("secret_digest", LargeBinary, nullable=False),  # SHA-256
     Column("display_name", Text, nullable=False),
-    Column("token_id", String(32), nullable=False),
+    Column("token_id", name(32), nullable=False),
     Column("create_time_unix_nano", BigInteger, nullable=False),
     Column("expire_time_unix_nano", BigInteger),
     Column("last_use_time_unix_nano", BigInteger),
     Column("revoked", Boolean, nullable=False),
+    info={REFERENCE: True},
 )
 
 # A chain of hashes for each tenant. event is the canonical JSON that was
@@ -181,9 +306,9 @@ api_keys = Table(
 audit_events = Table(
     "audit_events",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("sequence", BigInteger, primary_key=True),
-    Column("action", String(64), nullable=False),
+    Column("action", name(64), nullable=False),
     Column("event", Text, nullable=False),
     Column("event_hash", LargeBinary, nullable=False),
     Index("audit_events_by_action", "tenant_id", "action", "sequence"),
@@ -193,7 +318,7 @@ audit_events = Table(
 limit_state = Table(
     "limit_state",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("limit_digest", LargeBinary, primary_key=True),
     Column("window_start_unix", BigInteger, primary_key=True),
     Column("used", BigInteger, nullable=False),
@@ -206,9 +331,70 @@ limit_state = Table(
 request_results = Table(
     "request_results",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("request_id", String(128), primary_key=True),
-    Column("method", String(128), nullable=False),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("request_id", name(128), primary_key=True),
+    Column("method", name(128), nullable=False),
     Column("result", Text, nullable=False),  # JSON
     Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+# Named sets of devices. sla is a spacelink.v1.Sla as JSON.
+networks = Table(
+    "networks",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("network_id", name(128), primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("sla", Text, nullable=False),
+    Column("profile_id", name(128), nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+# A device may be in any number of networks, before it ever sent a sample too.
+network_devices = Table(
+    "network_devices",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("network_id", name(128), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
+)
+
+# Score profiles of the tenants' own. profile is a spacelink.v1.ScoreProfile as
+# JSON; it never changes.
+score_profiles = Table(
+    "score_profiles",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("profile_id", name(128), primary_key=True),
+    Column("profile", Text, nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+_OPEN = text("end_time_unix_nano IS NULL")
+
+# What was wrong with a device, and when. The unique index lets only one server
+# open an incident of a device and cause, until it is closed.
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("incident_id", name(32), primary_key=True),
+    Column("device_id", name(128), nullable=False),
+    Column("cause", Integer, nullable=False),  # spacelink.v1.IncidentCause
+    Column("start_time_unix_nano", BigInteger, nullable=False),
+    Column("detect_time_unix_nano", BigInteger, nullable=False),
+    Column("end_time_unix_nano", BigInteger),  # NULL: it is open
+    Column("measured", Double, nullable=False),
+    Column("threshold", Double, nullable=False),
+    Index(
+        "incidents_open",
+        "tenant_id",
+        "device_id",
+        "cause",
+        unique=True,
+        sqlite_where=_OPEN,
+        postgresql_where=_OPEN,
+    ),
+    Index("incidents_by_time", "tenant_id", "start_time_unix_nano", "incident_id"),
+    Index("incidents_by_device", "tenant_id", "device_id", "cause", "start_time_unix_nano"),
 )

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from spacelink_server.storage import tenants
 from spacelink_server.storage.inserts import insert_missing
-from spacelink_server.storage.inserts import insert_missing
 from spacelink_server.storage.schema import devices, maintained_devices, telemetry_segments
 
 _d = devices.c

@@ -110,6 +110,7 @@ class TelemetryService(TelemetryServiceServicer):
             segments = segments_of(well_formed(view.batch, len(request), self._limits))
         except InvalidBatchError as error:
             raise InvalidRequestError(f"batch.{error.field}", error.message, error.reason) from None
+        await guard.current().admit(segments[0].device_id)
         await guard.current().take_samples(sum(segment.sample_count for segment in segments))
         submission = Submission(call.current().tenant_id, view.request_id, segments)
         try:

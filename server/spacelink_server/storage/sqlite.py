@@ -39,6 +39,8 @@ _T = TypeVar("_T")
 _Loaded = TypeVar("_Loaded")
 _Made = TypeVar("_Made")
 
+_FILE = "spacelink.db"
+
 # Rows in one INSERT. Each statement gives up Python's global lock and has to
 # win it back from a busy event loop, so a group is written with few statements;
 # fixed sizes keep the statements in sqlite3's cache.
@@ -79,6 +81,8 @@ class SqliteStore(SqlStore):
         self._lock = contextlib.ExitStack()
         with as_unavailable():
             self._lock.enter_context(locked(directory))
+            # SQLite gives the files beside it the same mode.
+            (directory / _FILE).touch(mode=0o600)
         engine = make_engine(directory)
         super().__init__(engine, engine, engine)
         self._writer: sa.Connection | None = None
@@ -327,7 +331,7 @@ def locked(directory: Path) -> Iterator[None]:
         DataDirectoryInUseError: another process works on it.
         OSError: it cannot be made.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

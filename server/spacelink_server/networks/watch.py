@@ -18,8 +18,8 @@ from spacelink_server.scoring.degradation import SLOT_NS, Detector
 from spacelink_server.scoring.detector_state import BASELINE_SLOTS, DetectorState
 from spacelink_server.scoring.incidents import Cause
 from spacelink_server.scoring.samples import Samples
-from spacelink_server.storage import incidents, reading
-from spacelink_server.storage.latest import last_heard, newest_samples
+from spacelink_server.storage import devices, incidents, reading
+from spacelink_server.storage.latest import newest_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -144,7 +144,7 @@ class TenantWatch:
     def _adopt(self, now: int) -> None:
         """Watch over the silence of devices in service that no server hears from."""
         quiet = self._store.read(
-            lambda c: last_heard(c, self._tenant_id, now - _IN_SERVICE_NS, now - _QUIET_NS)
+            lambda c: devices.last_heard(c, self._tenant_id, now - _IN_SERVICE_NS, now - _QUIET_NS)
         )
         strangers = [device_id for device_id in quiet if device_id not in self._rows][:_PREPARED_AT_ONCE]
         found = self._newest_samples(strangers)

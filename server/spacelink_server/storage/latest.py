@@ -82,25 +82,3 @@ def _candidates(tenant_id: str, device_ids: Sequence[str]) -> sa.Select[Any]:
         t.device_id == starts.c.device_id,
         t.first_time_unix_nano >= starts.c.newest - MAX_SPAN_NANOS,
     )
-
-
-def last_heard(connection: sa.Connection, tenant_id: str, start: int, end: int) -> list[str]:
-    """List the devices whose newest sample, or the first one of their newest batch, lies in [start, end)."""
-    d, m, t = devices.c, maintained_devices.c, telemetry_segments.c
-    # A look-up for each device: grouping would go over all segments.
-    arrived = (
-        sa.select(sa.func.max(t.first_time_unix_nano))
-        .where(t.tenant_id == d.tenant_id, t.device_id == d.device_id)
-        .scalar_subquery()
-    )
-    taken_in = (
-        sa.select(m.newest_time_unix_nano)
-        .where(m.tenant_id == d.tenant_id, m.device_id == d.device_id)
-        .scalar_subquery()
-    )
-    query = sa.select(d.device_id, arrived, taken_in).where(d.tenant_id == tenant_id)
-    return [
-        device_id
-        for device_id, one, other in connection.execute(query)
-        if start <= max(one or 0, other or 0) < end
-    ]

@@ -27,6 +27,7 @@ from spacelink_server.storage import incidents
 from tests.server.installation import Installation, running
 from tests.server.samples import SECOND, T0
 from tests.server.stored_telemetry import put_steady
+from tests.server.stores import Place
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -45,7 +46,7 @@ SLA = Sla(
 
 @pytest.fixture
 async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    async with running(tmp_path) as installation:
+    async with running(Place(tmp_path)) as installation:
         yield installation
 
 

@@ -1,0 +1,181 @@
+"""Networks: their health, SLA, trends and incidents."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from spacelink._times import timestamp
+from spacelink.v1 import network_pb2 as pb
+from spacelink_rest.caller import CallerParam
+from spacelink_rest.documentation import CREDENTIALS
+from spacelink_rest.messages import answer, body_of, model_of
+from spacelink_rest.moments import Moment, hours_before, time_range
+from spacelink_rest.parameters import Cursor, DeviceIds, End, IdempotencyKey, Limit, Start
+from spacelink_rest.samples import contract_name
+from spacelink_rest.upstream import Data
+
+router = APIRouter(prefix="/v1/networks", tags=["networks"], dependencies=CREDENTIALS)
+
+# Names of networks may have slashes in them.
+_NETWORK = "/{network_id:path}"
+
+NetworkId = Annotated[str, Path(description="The network.", examples=["north"])]
+ProfileId = Annotated[str, Query(description="The score profile; the network's own without it.")]
+
+_CREATE = {
+    "network": {
+        "network_id": "north",
+        "display_name": "Northern sites",
+        "sla": {"availability_target_percent": 99.9, "period": "month", "min_outage": "60s"},
+    },
+    "device_ids": ["device-001", "device-002"],
+}
+
+
+@router.post("/", status_code=201, response_model=model_of(pb.CreateNetworkResponse))
+async def create_network(
+    request: Annotated[Message, body_of(pb.CreateNetworkRequest, _CREATE, leave_out=("request_id",))],
+    caller: CallerParam,
+    data: Data,
+    idempotency_key: IdempotencyKey = "",
+) -> Response:
+    """Create a network with its first devices."""
+    request.MergeFrom(pb.CreateNetworkRequest(request_id=idempotency_key))
+    return answer(await caller.call(data.networks.CreateNetwork, request), 201)
+
+
+@router.get("/", response_model=model_of(pb.ListNetworksResponse))
+async def list_networks(
+    caller: CallerParam,
+    data: Data,
+    network_ids: Annotated[
+        list[str] | None, Query(alias="network_id", description="A network; may be repeated.")
+    ] = None,
+    limit: Limit = 100,
+    cursor: Cursor = "",
+) -> Response:
+    """List networks, ordered by network_id."""
+    request = pb.ListNetworksRequest(network_ids=network_ids, page_size=limit, page_token=cursor)
+    return answer(await caller.call(data.networks.ListNetworks, request))
+
+
+@router.get(f"{_NETWORK}/health", response_model=model_of(pb.GetNetworkHealthResponse))
+async def get_network_health(
+    network_id: NetworkId,
+    caller: CallerParam,
+    data: Data,
+    start: Start = None,
+    end: End = None,
+    hours: Annotated[
+        float | None,
+        Query(gt=0, le=24 * 366, description="The range's length, where there is no start.", examples=[24]),
+    ] = None,
+    profile_id: ProfileId = "",
+    device_ids: DeviceIds = None,
+    limit: Limit = 100,
+    cursor: Cursor = "",
+) -> Response:
+    """Score a network and its devices now and over a range, the worst first.
+
+    Without start and hours the range is the last hour.
+    """
+    if start is None and hours is not None:
+        start = hours_before(end, hours)
+    request = pb.GetNetworkHealthRequest(
+        network_id=network_id,
+        profile_id=profile_id,
+        device_ids=device_ids,
+        page_size=limit,
+        page_token=cursor,
+        **time_range(start, end),
+    )
+    return answer(await caller.call(data.networks.GetNetworkHealth, request))
+
+
+@router.get(f"{_NETWORK}/sla", response_model=model_of(pb.GetNetworkSlaResponse))
+async def get_network_sla(
+    network_id: NetworkId,
+    caller: CallerParam,
+    data: Data,
+    start: Start = None,
+    end: End = None,
+    period: Annotated[
+        Moment | None, Query(description="A moment in the calendar period wanted, where there is no start.")
+    ] = None,
+    device_ids: DeviceIds = None,
+    limit: Limit = 100,
+    cursor: Cursor = "",
+) -> Response:
+    """Tell whether a network and its devices kept their SLA, the worst first.
+
+    Without a range it is about the calendar period that is now.
+    """
+    request = pb.GetNetworkSlaRequest(
+        network_id=network_id,
+        device_ids=device_ids,
+        page_size=limit,
+        page_token=cursor,
+        period_time=None if period is None else timestamp(period),
+        **time_range(start, end),
+    )
+    return answer(await caller.call(data.networks.GetNetworkSla, request))
+
+
+@router.get(f"{_NETWORK}/trend", response_model=model_of(pb.GetNetworkTrendResponse))
+async def get_network_trend(
+    network_id: NetworkId,
+    caller: CallerParam,
+    data: Data,
+    metric: Annotated[
+        str, Query(description="The metric, or a score: qoo, r_factor.", examples=["latency_ms"])
+    ],
+    start: Start = None,
+    end: End = None,
+    step_minutes: Annotated[
+        int | None,
+        Query(ge=1, le=24 * 60, description="Minutes between points, a divisor of a day; chosen without it."),
+    ] = None,
+    profile_id: ProfileId = "",
+    device_ids: DeviceIds = None,
+) -> Response:
+    """Give a metric or a score of a network as a series over time, and its change.
+
+    Without start the range is the day before end.
+    """
+    request = pb.GetNetworkTrendRequest(
+        network_id=network_id,
+        metric=contract_name(metric),
+        step=None if step_minutes is None else Duration(seconds=60 * step_minutes),
+        profile_id=profile_id,
+        device_ids=device_ids,
+        **time_range(start, end),
+    )
+    return answer(await caller.call(data.networks.GetNetworkTrend, request))
+
+
+@router.get(f"{_NETWORK}/incidents", response_model=model_of(pb.ListIncidentsResponse))
+async def list_incidents(
+    network_id: NetworkId,
+    caller: CallerParam,
+    data: Data,
+    start: Start = None,
+    end: End = None,
+    device_ids: DeviceIds = None,
+    open_only: Annotated[bool, Query(description="Only those that are open.")] = False,
+    limit: Limit = 100,
+    cursor: Cursor = "",
+) -> Response:
+    """List the incidents of a network's devices, the newest first."""
+    request = pb.ListIncidentsRequest(
+        network_id=network_id,
+        device_ids=device_ids,
+        open_only=open_only,
+        page_size=limit,
+        page_token=cursor,
+        **time_range(start, end),
+    )
+    return answer(await caller.call(data.networks.ListIncidents, request))

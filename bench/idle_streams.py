@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc.aio
 
 from bench.peers import SpaceLink
+from bench.peers.base import Server
 from bench.processes import rss_bytes
 from spacelink.v1.telemetry_pb2 import IngestRequest, IngestStart
 from spacelink.v1.telemetry_pb2_grpc import TelemetryServiceStub
@@ -53,7 +54,7 @@ def measure_idle(streams: int, connections: int, directory: Path) -> IdleStreams
     with (
         tempfile.TemporaryDirectory(dir=directory) as place,
         SpaceLink().serve(Path(place)) as server,
-        _holder(f"{server.host}:{server.port}", streams, connections) as holder,
+        _holder(server, streams, connections) as holder,
     ):
         before = _settled_rss(holder, server.pid)
         after = _settled_rss(holder, server.pid)
@@ -76,9 +77,9 @@ def _allow_many_files() -> None:
 
 
 @contextmanager
-def _holder(address: str, streams: int, connections: int) -> Iterator[Connection]:
+def _holder(server: Server, streams: int, connections: int) -> Iterator[Connection]:
     ours, theirs = _processes.Pipe()
-    arguments = (address, streams, connections, theirs)
+    arguments = (server, streams, connections, theirs)
     process = _processes.Process(target=_hold, args=arguments, daemon=True)
     process.start()
     theirs.close()
@@ -89,22 +90,22 @@ def _holder(address: str, streams: int, connections: int) -> Iterator[Connection
         process.join()
 
 
-def _hold(address: str, streams: int, connections: int, connection: Connection) -> None:
+def _hold(server: Server, streams: int, connections: int, connection: Connection) -> None:
     try:
-        asyncio.run(_open_streams(address, streams, connections, connection))
+        asyncio.run(_open_streams(server, streams, connections, connection))
     except Exception as error:
         connection.send(error)
 
 
-async def _open_streams(address: str, streams: int, connections: int, connection: Connection) -> None:
+async def _open_streams(server: Server, streams: int, connections: int, connection: Connection) -> None:
     # Channels to one address share a connection unless each has a pool of its own.
     channels = [
-        grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+        grpc.aio.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)])
         for _ in range(connections)
     ]
 
     async def open_stream(number: int) -> object:
-        call = TelemetryServiceStub(channels[number % connections]).Ingest()
+        call = TelemetryServiceStub(channels[number % connections]).Ingest(metadata=server.metadata)
         await call.write(IngestRequest(start=IngestStart(stream_id=f"idle-{number}")))
         response = await call.read()
         if response is grpc.aio.EOF:

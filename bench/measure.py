@@ -112,6 +112,7 @@ def _spec(peer: Peer, server: Server, settings: Settings) -> LoadSpec:
     return LoadSpec(
         host=server.host,
         port=server.port,
+        metadata=server.metadata,
         http=peer.http,
         batch_size=settings.batch_size,
         connections=settings.connections,

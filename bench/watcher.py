@@ -72,7 +72,7 @@ def stalled_watcher(server: Server) -> Iterator[None]:
         RuntimeError: it did not get as far as that.
     """
     ours, theirs = _processes.Pipe()
-    process = _processes.Process(target=_watch, args=(f"{server.host}:{server.port}", theirs), daemon=True)
+    process = _processes.Process(target=_watch, args=(server, theirs), daemon=True)
     process.start()
     try:
         _expect(ours, "watching")
@@ -88,10 +88,10 @@ def _expect(connection: Connection, word: str) -> None:
         raise RuntimeError(f"the watcher never said that it is {word}")
 
 
-def _watch(address: str, connection: Connection) -> None:
-    channel = grpc.insecure_channel(address)
+def _watch(server: Server, connection: Connection) -> None:
+    channel = grpc.insecure_channel(server.address)
     grpc.channel_ready_future(channel).result(timeout=10)
-    call = TelemetryServiceStub(channel).WatchTelemetry(WatchTelemetryRequest())
+    call = TelemetryServiceStub(channel).WatchTelemetry(WatchTelemetryRequest(), metadata=server.metadata)
     connection.send("watching")
     next(call)
     connection.send("stalled")

@@ -9,9 +9,12 @@ import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import grpc.aio
 import pytest
+
+from tests.credentials import AuthorizedChannel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +39,23 @@ class ServerProcess:
     @property
     def log(self) -> str:
         return self.log_file.read_text()
+
+    @property
+    def token(self) -> str:
+        """The operator's token."""
+        return self.token_file.read_text().strip()
+
+    @property
+    def token_file(self) -> Path:
+        return self.data_dir / "operator.token"
+
+    def channel(self, *options: tuple[str, int]) -> Any:
+        """Give a channel of asyncio to the data plane that presents the operator's token."""
+        return AuthorizedChannel(grpc.aio.insecure_channel(self.address, options), self.token)
+
+    def admin_channel(self) -> Any:
+        """Give one to the admin plane."""
+        return AuthorizedChannel(grpc.aio.insecure_channel(self.admin_address), self.token)
 
     def kill(self) -> None:
         """End it without warning, as kill -9 does."""

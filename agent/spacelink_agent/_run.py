@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from spacelink._channel import Security
+    from spacelink._credentials import Credentials
     from spacelink_agent.collectors import Collector
     from spacelink_agent.settings import AgentSettings
 
@@ -31,7 +34,22 @@ _COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip}
 _logger = logging.getLogger(__name__)
 
 
-async def run_agent(settings: AgentSettings, collector: Collector, console: Console) -> None:
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How the server is spoken to.
+
+    Attributes:
+        server: HOST:PORT.
+        security: what protects the connection.
+        credentials: what is presented.
+    """
+
+    server: str
+    security: Security
+    credentials: Credentials
+
+
+async def run_agent(settings: AgentSettings, collector: Collector, link: Link, console: Console) -> None:
     """Run until all is done or a signal says so, and sum up.
 
     Raises:
@@ -43,11 +61,17 @@ async def run_agent(settings: AgentSettings, collector: Collector, console: Cons
     spool = Spool(settings.spool, settings.spool_settings)
     stop = _stop_on_signals()
     try:
-        async with open_channel(settings.server) as channel, _progress(collector, spool, console):
-            compression = _COMPRESSION[settings.compression]
-            uplink = Uplink(channel, spool.source, window=settings.window, compression=compression)
+        channel = open_channel(link.server, link.security)
+        async with channel, _progress(collector, spool, console):
+            uplink = Uplink(
+                channel,
+                spool.source,
+                credentials=link.credentials,
+                window=settings.window,
+                compression=_COMPRESSION[settings.compression],
+            )
             pending = spool.pending_batches
-            _logger.info("spool %s (%d batches), server %s", settings.spool, pending, settings.server)
+            _logger.info("spool %s (%d batches), server %s", settings.spool, pending, link.server)
             agent = Agent(collector, spool, uplink)
             try:
                 await agent.run(stop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from spacelink.errors import AbortedError, SpaceLinkError
@@ -95,7 +95,9 @@ class Agent:
                 if not self._collector.is_live:
                     raise
                 _logger.warning("the server refuses; next attempt in %.0f s: %s", _REFUSED_SECONDS, error)
-            await asyncio.sleep(_REFUSED_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REFUSED_SECONDS):
+                    await self._uplink.credential_replaced()
 
     async def _report(self) -> None:
         while True:

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from spacelink._channel import DEFAULT_TARGET
+from spacelink.cli._connection import tls_settings
 from spacelink.cli.settings import config_file, setting
 from spacelink.errors import SpaceLinkError
 from spacelink.uplink import DEFAULT_WINDOW
-from spacelink_agent._run import run_agent
+from spacelink_agent._run import Link, run_agent
 from spacelink_agent.collectors import CollectorError
 from spacelink_agent.settings import COLLECTORS, AgentSettings, SettingsError, default_spool
 from spacelink_agent.spool import FullPolicy, SpoolError
@@ -47,6 +48,17 @@ class _Speed(click.ParamType[float]):
 @click.command()
 @config_file()
 @setting("--server", default=DEFAULT_TARGET, show_default=True, metavar="HOST:PORT", help="The server.")
+@setting(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with the token, which may be replaced any time; or SPACELINK_TOKEN is the token.",
+)
+@setting(
+    "--api-key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with an API key instead, likewise; or SPACELINK_API_KEY is the key.",
+)
+@tls_settings
 @setting(
     "--device-id",
     multiple=True,
@@ -129,6 +141,8 @@ def agent(**settings: Any) -> None:
     Samples go to the spool on disk first, and from there to the server. What
     the server has not committed survives kill -9, a full disk and any outage.
     SIGTERM delivers what it can within five seconds and leaves the rest there.
+    A server that refuses the credential is asked again when its file is
+    replaced, and every minute; a replay ends then, to be run again.
 
     The replay ends when the whole file is committed. Run again, it goes on
     where it was; times are the file's. A cell is read as float64, scaled as
@@ -139,6 +153,7 @@ def agent(**settings: Any) -> None:
     Examples:
       spacelink agent --collector simulator --device-id dish-1 --device-id dish-2
       spacelink agent --collector host --target example.org:443
+      spacelink agent --server gateway.example:50051 --token-file dish-1.token --collector simulator
       spacelink agent --collector replay --file recording.csv.gz --speed max
       spacelink agent --collector replay --file log.csv --column time=when \\
           --column latency_ms=rtt_s*1000 --column packet_loss_percent=lost
@@ -146,12 +161,13 @@ def agent(**settings: Any) -> None:
     chosen = AgentSettings(**settings)
     try:
         collector = chosen.make_collector()
+        link = Link(chosen.server, chosen.make_security(), chosen.make_credentials())
     except (SettingsError, CollectorError) as error:
         raise click.UsageError(str(error)) from None
     console = Console(stderr=True)
     _log_to(console)
     try:
-        asyncio.run(run_agent(chosen, collector, console))
+        asyncio.run(run_agent(chosen, collector, link, console))
     except (SpoolError, CollectorError, SpaceLinkError) as error:
         raise click.ClickException(str(error)) from None
 

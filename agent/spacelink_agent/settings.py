@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from spacelink._channel import Security
+from spacelink._credentials import credentials
 from spacelink._names import IDENTIFIER_RULE, is_identifier
+from spacelink.errors import InvalidTokenError
 from spacelink_agent.collectors.column_map import Rule
 from spacelink_agent.collectors.host import HostProbe, Target
 from spacelink_agent.collectors.replay import Replay
@@ -18,6 +21,7 @@ from spacelink_agent.spool import FullPolicy, SpoolSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from spacelink._credentials import Credentials
     from spacelink_agent.collectors import Collector
 
     _Value = TypeVar("_Value")
@@ -52,6 +56,12 @@ class AgentSettings:
     """
 
     server: str
+    token_file: Path | None
+    api_key_file: Path | None
+    tls_ca: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    insecure: bool
     collector: str
     device_id: tuple[str, ...]
     spool: Path
@@ -75,6 +85,29 @@ class AgentSettings:
         default = FullPolicy.BLOCK if self.collector == "replay" else FullPolicy.DROP_OLDEST
         policy = FullPolicy(self.spool_full) if self.spool_full else default
         return SpoolSettings(self.batch_samples, self.batch_age, self.spool_bytes, policy)
+
+    def make_security(self) -> Security:
+        """Read what the connection is protected with; SettingsError says what is wrong with it."""
+        try:
+            return Security.from_files(
+                tls_ca=self.tls_ca, tls_cert=self.tls_cert, tls_key=self.tls_key, insecure=self.insecure
+            )
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+
+    def make_credentials(self) -> Credentials:
+        """Read what is presented to the server; SettingsError says what is wrong with it."""
+        try:
+            return credentials(
+                token=None if self.token_file else os.environ.get("SPACELINK_TOKEN") or None,
+                token_file=self.token_file,
+                api_key=None if self.api_key_file else os.environ.get("SPACELINK_API_KEY") or None,
+                api_key_file=self.api_key_file,
+            )
+        except OSError as error:
+            raise SettingsError(f"{error.filename}: cannot be read: {error.strerror}") from None
+        except (ValueError, InvalidTokenError) as error:
+            raise SettingsError(f"{self.token_file or self.api_key_file or 'environment'}: {error}") from None
 
     def make_collector(self) -> Collector:
         """Make the collector.

@@ -46,6 +46,7 @@ class _Stream:
         self._number = number
         self._encoder = StreamEncoder(number, spec.connections, spec.batch_size)
         self._window = spec.window
+        self._metadata = spec.metadata
         self._log = log
         self._sent_at: deque[float] = deque()
         self._room = asyncio.Event()
@@ -53,7 +54,7 @@ class _Stream:
     async def open(self, channel: grpc.aio.Channel) -> None:
         # Raw bytes out: the messages are encoded already.
         method: Any = channel.stream_stream(INGEST, response_deserializer=IngestResponse.FromString)
-        self._call = method()
+        self._call = method(metadata=self._metadata)
         await self._call.write(start_message(self._number))
         response = await self._call.read()
         if response is grpc.aio.EOF:

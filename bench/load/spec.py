@@ -30,6 +30,7 @@ class LoadSpec:
     Attributes:
         host: address of the server.
         port: port of the server.
+        metadata: what gRPC calls carry.
         http: how to send, or None for gRPC Ingest streams.
         batch_size: samples in a batch.
         connections: connections or streams that send at the same time.
@@ -41,6 +42,7 @@ class LoadSpec:
 
     host: str
     port: int
+    metadata: tuple[tuple[str, str], ...]
     http: HttpTarget | None
     batch_size: int
     connections: int

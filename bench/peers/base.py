@@ -26,12 +26,19 @@ class Server:
         host: where it takes batches in.
         port: the port of the same.
         data: the directory that holds what it stores.
+        metadata: what gRPC calls carry: the token, where one is asked for.
     """
 
     pid: int
     host: str
     port: int
     data: Path
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as HOST:PORT."""
+        return f"{self.host}:{self.port}"
 
 
 class Peer(ABC):
@@ -70,9 +77,7 @@ class Peer(ABC):
 
 def get_json(server: Server, path: str) -> Any:
     """Get a JSON document over HTTP."""
-    with urllib.request.urlopen(
-        f"http://{server.host}:{server.port}{path}", timeout=_COUNT_TIMEOUT
-    ) as answer:
+    with urllib.request.urlopen(f"http://{server.address}{path}", timeout=_COUNT_TIMEOUT) as answer:
         text = answer.read()
     return json.loads(text) if text else None
 

@@ -36,11 +36,15 @@ class SpaceLink(Peer):
         with running(command, log, lambda: _READY.search(log.read_bytes()) is not None) as process:
             match = _READY.search(log.read_bytes())
             assert match is not None
-            yield Server(process.pid, match[1].decode(), int(match[2]), data)
+            token = (data / "operator.token").read_text().strip()
+            metadata = (("authorization", f"Bearer {token}"),)
+            yield Server(process.pid, match[1].decode(), int(match[2]), data, metadata)
 
     def stored_values(self, server: Server) -> int:
         """Count with SummarizeTelemetry."""
-        with grpc.insecure_channel(f"{server.host}:{server.port}") as channel:
+        with grpc.insecure_channel(server.address) as channel:
             summarize = TelemetryServiceStub(channel).SummarizeTelemetry
-            answer = summarize(SummarizeTelemetryRequest(), timeout=_SUMMARY_TIMEOUT)
+            answer = summarize(
+                SummarizeTelemetryRequest(), timeout=_SUMMARY_TIMEOUT, metadata=server.metadata
+            )
         return sum(metric.count for summary in answer.summaries for metric in summary.metrics)

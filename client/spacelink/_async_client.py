@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-from spacelink import _calls, _decode
-from spacelink._channel import DEFAULT_TARGET, open_channel
+from spacelink import _decode
+from spacelink._api_keys import AsyncApiKeys
+from spacelink._channel import DEFAULT_TARGET
+from spacelink._sessions import AsyncSessions
 from spacelink._source import ColumnsSource
 from spacelink._times import Moment, Moments, timestamp
 from spacelink._wire import SubmitRequestView
@@ -19,66 +21,60 @@ from spacelink.v1 import telemetry_pb2, telemetry_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Iterable
+    from typing import Unpack
 
     import grpc.aio
     from google.protobuf.message import Message
     from numpy.typing import ArrayLike
 
+    from spacelink._client import ConnectionOptions
+
     _RawStream: TypeAlias = grpc.aio.UnaryStreamMultiCallable[Message, bytes]
 
 _METHOD = f"/{telemetry_pb2.DESCRIPTOR.services_by_name['TelemetryService'].full_name}/"
-# As many devices as the server puts into one page.
-_PAGE_SIZE = 1000
 
 
-class AsyncSpaceLinkClient:
-    """Speaks to a SpaceLink server from asyncio.
+class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys):
+    """Speaks to the data plane of a SpaceLink server from asyncio.
 
     Use it as an async context manager, or call close. Calls that the server
     could not serve are tried again with growing, jittered delays, or after the
     delay the server asks for. Every call raises SpaceLinkError's children.
 
     Args:
-        target: the server's HOST:PORT. Loopback is spoken to in plain text,
-            everything else with TLS.
+        target: the server's HOST:PORT. Without further arguments loopback is
+            spoken to in plain text, everything else with TLS.
+        token: the token, or its text, that goes with each call.
+        token_file: a file with a token's text, which may be replaced any time;
+            while what is there is no token, the one before stays in use.
+        api_key: the API key that goes with each call instead.
+        api_key_file: likewise, a file with an API key.
+        tenant: the tenant that calls are about, for tokens that are good for
+            several.
+        tls_ca: PEM file with the authorities that the server's certificate may
+            be from; without it, the well-known ones.
+        tls_cert: PEM file with the client's certificate, for servers that ask
+            for one.
+        tls_key: PEM file with its private key.
+        insecure: speak plain text wherever the server is; whoever is on the way
+            can read the credential.
         timeout: seconds a call may take, its retries included; for a query,
             seconds until its first batch.
         retry_for: seconds for which a call that could not be served is tried
             again; for ingest, since something was committed last.
+
+    Raises:
+        ValueError: names the argument and what would be right.
+        InvalidTokenError: the token is none.
+        OSError: the file of the credential cannot be read.
     """
 
-    def __init__(
-        self, target: str = DEFAULT_TARGET, *, timeout: float = 30.0, retry_for: float = 30.0
-    ) -> None:
-        self._target = target
-        self._patience = _calls.Patience(timeout, retry_for)
-        self._open_channel: grpc.aio.Channel | None = None
-        self._is_closed = False
+    def __init__(self, target: str = DEFAULT_TARGET, **options: Unpack[ConnectionOptions]) -> None:
+        super().__init__(target, **options)
         # One stream for the client's life: the server keeps a cursor for each.
         # A second call on it would fence the first, so they take turns.
         self._stream_id = f"sdk-{uuid.uuid4()}"
         self._ingesting = asyncio.Lock()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """End all calls and close the connection. Closing twice does nothing."""
-        self._is_closed = True
-        if self._open_channel is not None:
-            await self._open_channel.close()
-
-    @property
-    def _channel(self) -> grpc.aio.Channel:
-        if self._is_closed:
-            raise RuntimeError("the client is closed")
-        # A channel belongs to the event loop that is running when it is made.
-        if self._open_channel is None:
-            self._open_channel = open_channel(self._target)
-        return self._open_channel
 
     @property
     def _stub(self) -> telemetry_pb2_grpc.TelemetryServiceAsyncStub:
@@ -125,7 +121,10 @@ class AsyncSpaceLinkClient:
         """
         async with self._ingesting:
             source = ColumnsSource(self._stream_id, columns)
-            await Uplink(self._channel, source, patience=self._patience.retry_for).run()
+            uplink = Uplink(
+                self._channel, source, credentials=self._credentials, patience=self._patience.retry_for
+            )
+            await uplink.run()
         if source.rejected:
             raise RejectedBatchesError(source.rejected, source.committed_samples)
         return source.committed_samples
@@ -153,7 +152,7 @@ class AsyncSpaceLinkClient:
             request_serializer=_serialize,
             response_deserializer=telemetry_pb2.SubmitTelemetryResponse.FromString,
         )
-        response: telemetry_pb2.SubmitTelemetryResponse = await _calls.unary(call, request, self._patience)
+        response: telemetry_pb2.SubmitTelemetryResponse = await self._unary(call, request)
         return response.sample_count
 
     @overload
@@ -218,7 +217,7 @@ class AsyncSpaceLinkClient:
         call: _RawStream = self._channel.unary_stream(
             _METHOD + "QueryTelemetry", request_serializer=_serialize
         )
-        async for data in _calls.stream(call, request, self._patience):
+        async for data in self._stream(call, request):
             yield _decode.query_response(data)
 
     async def list_latest_telemetry(
@@ -233,16 +232,10 @@ class AsyncSpaceLinkClient:
             An async iterator of columns of length one; pages are fetched as
             they are needed.
         """
-        request = telemetry_pb2.ListLatestTelemetryRequest(
-            device_ids=_names(device_ids), page_size=_PAGE_SIZE
-        )
-        while True:
-            page = await _calls.unary(self._stub.ListLatestTelemetry, request, self._patience)
+        request = telemetry_pb2.ListLatestTelemetryRequest(device_ids=_names(device_ids))
+        async for page in self._pages(self._stub.ListLatestTelemetry, request):
             for samples in _decode.latest_response(page):
                 yield samples
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
 
     async def summarize_telemetry(
         self,
@@ -271,7 +264,7 @@ class AsyncSpaceLinkClient:
             per_device=per_device,
             **_range(start, end),
         )
-        response = await _calls.unary(self._stub.SummarizeTelemetry, request, self._patience)
+        response = await self._unary(self._stub.SummarizeTelemetry, request)
         return [TelemetrySummary.from_message(summary) for summary in response.summaries]
 
     async def watch_telemetry(
@@ -294,7 +287,7 @@ class AsyncSpaceLinkClient:
         call: _RawStream = self._channel.unary_stream(
             _METHOD + "WatchTelemetry", request_serializer=_serialize
         )
-        async for data in _calls.stream(call, request, self._patience, is_live=True):
+        async for data in self._stream(call, request, is_live=True):
             yield _decode.watch_response(data)
 
 

@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import TYPE_CHECKING, Literal, Self, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from spacelink._async_client import AsyncSpaceLinkClient
 from spacelink._channel import DEFAULT_TARGET
-from spacelink._portal import Portal
+from spacelink._client import BlockingClient, iterating, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Unpack
 
     from numpy.typing import ArrayLike
 
+    from spacelink._client import ConnectionOptions
     from spacelink._times import Moment, Moments
     from spacelink.columns import TelemetryColumns
-    from spacelink.results import TelemetrySummary, TelemetryUpdate
 
 
-class SpaceLinkClient:
-    """Speaks to a SpaceLink server and waits for its answers.
+class SpaceLinkClient(BlockingClient[AsyncSpaceLinkClient]):
+    """Speaks to the data plane of a SpaceLink server and waits for its answers.
 
     Use it as a context manager, or call close. It may be shared by threads. The
     arguments, and the calls' arguments, results and errors, are those of
-    AsyncSpaceLinkClient; iterators are plain ones.
+    AsyncSpaceLinkClient; what is awaited there is waited for, and iterators are
+    plain ones. The arguments of ingest_columns are read by the client's thread.
     """
 
-    def __init__(
-        self, target: str = DEFAULT_TARGET, *, timeout: float = 30.0, retry_for: float = 30.0
-    ) -> None:
-        self._portal = Portal()
-        self._client = AsyncSpaceLinkClient(target, timeout=timeout, retry_for=retry_for)
-        # Also at exit, and when the client is dropped without being closed.
-        self._close = weakref.finalize(self, _close, self._portal, self._client)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End all calls and close the connection. Closing twice does nothing."""
-        self._close()
+    def __init__(self, target: str = DEFAULT_TARGET, **options: Unpack[ConnectionOptions]) -> None:
+        super().__init__(AsyncSpaceLinkClient(target, **options))
 
     def ingest(
         self, device_id: str, time: Moments, *, status: ArrayLike | None = None, **metrics: ArrayLike
@@ -54,20 +40,17 @@ class SpaceLinkClient:
         """
         return self._portal.call(self._client.ingest(device_id, time, status=status, **metrics))
 
-    def ingest_columns(self, columns: Iterable[TelemetryColumns]) -> int:
-        """Store samples of any number of devices on one stream.
-
-        See AsyncSpaceLinkClient.ingest_columns; columns is read by the client's
-        thread.
-        """
-        return self._portal.call(self._client.ingest_columns(columns))
-
-    def submit_telemetry(self, samples: TelemetryColumns, *, request_id: str | None = None) -> int:
-        """Store one batch of a device; the answer means committed to disk.
-
-        See AsyncSpaceLinkClient.submit_telemetry.
-        """
-        return self._portal.call(self._client.submit_telemetry(samples, request_id=request_id))
+    ingest_columns = waiting(AsyncSpaceLinkClient.ingest_columns)
+    submit_telemetry = waiting(AsyncSpaceLinkClient.submit_telemetry)
+    list_latest_telemetry = iterating(AsyncSpaceLinkClient.list_latest_telemetry)
+    summarize_telemetry = waiting(AsyncSpaceLinkClient.summarize_telemetry)
+    watch_telemetry = iterating(AsyncSpaceLinkClient.watch_telemetry)
+    create_session = waiting(AsyncSpaceLinkClient.create_session)
+    get_session = waiting(AsyncSpaceLinkClient.get_session)
+    generate_api_key = waiting(AsyncSpaceLinkClient.generate_api_key)
+    rotate_api_key = waiting(AsyncSpaceLinkClient.rotate_api_key)
+    revoke_api_key = waiting(AsyncSpaceLinkClient.revoke_api_key)
+    list_api_keys = iterating(AsyncSpaceLinkClient.list_api_keys)
 
     @overload
     def query_telemetry(
@@ -110,40 +93,3 @@ class SpaceLinkClient:
                 self._client.query_telemetry(device_ids, start, end, metrics, as_columns=True)
             )
         return self._portal.iterate(self._client.query_telemetry(device_ids, start, end, metrics))
-
-    def list_latest_telemetry(self, device_ids: str | Iterable[str] = ()) -> Iterator[TelemetryColumns]:
-        """Read the newest sample of each device, ordered by device_id.
-
-        See AsyncSpaceLinkClient.list_latest_telemetry.
-        """
-        return self._portal.iterate(self._client.list_latest_telemetry(device_ids))
-
-    def summarize_telemetry(
-        self,
-        device_ids: str | Iterable[str] = (),
-        start: Moment | None = None,
-        end: Moment | None = None,
-        metrics: Iterable[str] = (),
-        *,
-        per_device: bool = False,
-    ) -> list[TelemetrySummary]:
-        """Summarise every metric over the range start <= time < end.
-
-        See AsyncSpaceLinkClient.summarize_telemetry.
-        """
-        return self._portal.call(
-            self._client.summarize_telemetry(device_ids, start, end, metrics, per_device=per_device)
-        )
-
-    def watch_telemetry(
-        self, device_ids: str | Iterable[str] = (), metrics: Iterable[str] = ()
-    ) -> Iterator[TelemetryUpdate]:
-        """Read batches live as they are committed, without end.
-
-        See AsyncSpaceLinkClient.watch_telemetry.
-        """
-        return self._portal.iterate(self._client.watch_telemetry(device_ids, metrics))
-
-
-def _close(portal: Portal, client: AsyncSpaceLinkClient) -> None:
-    portal.close(client.close())

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc.aio
 
+from spacelink._credentials import ANONYMOUS
 from spacelink._retry import backoff_delays, is_retryable, retry_delay_from
 from spacelink.errors import DeadlineExceededError, SpaceLinkError, from_rpc_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from typing import Any
+
+    from spacelink._credentials import Credentials
 
     _Answer = TypeVar("_Answer")
 
@@ -55,9 +58,22 @@ class _Attempts:
 
 
 async def unary(
-    call: Callable[..., grpc.aio.UnaryUnaryCall[Any, _Answer]], request: object, patience: Patience
+    call: Callable[..., grpc.aio.UnaryUnaryCall[Any, _Answer]],
+    request: object,
+    patience: Patience,
+    credentials: Credentials = ANONYMOUS,
+    *,
+    repeatable: bool = True,
 ) -> _Answer:
-    """Make a unary call that is safe to repeat.
+    """Make a unary call.
+
+    Args:
+        call: starts the call.
+        request: what to ask for.
+        patience: for how long to wait and try again.
+        credentials: what to present.
+        repeatable: the call may be made again after a failure that leaves open
+            whether it was served.
 
     Raises:
         SpaceLinkError: the call failed for good, or its time ran out.
@@ -65,9 +81,11 @@ async def unary(
     attempts = _Attempts(patience)
     while True:
         try:
-            return await call(request, timeout=attempts.remaining())
+            return await call(request, timeout=attempts.remaining(), metadata=credentials.metadata())
         except grpc.aio.AioRpcError as rpc_error:
             error = from_rpc_error(rpc_error)
+        if not repeatable:
+            raise error
         await attempts.wait_or_raise(error)
 
 
@@ -75,6 +93,7 @@ async def stream(
     call: Callable[..., grpc.aio.UnaryStreamCall[Any, _Answer]],
     request: object,
     patience: Patience,
+    credentials: Credentials = ANONYMOUS,
     *,
     is_live: bool = False,
 ) -> AsyncGenerator[_Answer]:
@@ -87,6 +106,7 @@ async def stream(
         call: starts the call.
         request: what to ask for.
         patience: for how long to wait for the first message.
+        credentials: what to present.
         is_live: the first message may take any time.
 
     Raises:
@@ -94,7 +114,8 @@ async def stream(
     """
     attempts = _Attempts(patience)
     while True:
-        messages = _messages(call(request), None if is_live else attempts.remaining())
+        started_call = call(request, metadata=credentials.metadata())
+        messages = _messages(started_call, None if is_live else attempts.remaining())
         started = False
         try:
             async with aclosing(messages):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from spacelink.errors import UntrustedServerError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -30,6 +32,8 @@ _RETRY_INFO_SPREAD = 0.25
 
 def is_retryable(error: SpaceLinkError) -> bool:
     """Tell whether the same call may succeed later."""
+    if isinstance(error, UntrustedServerError):
+        return False
     return error.code in RETRYABLE_CODES or error.retry_delay is not None
 
 

@@ -11,6 +11,7 @@
       FailedPreconditionError     the state of things does not allow this
       AbortedError                somebody else went first
       UnavailableError            the server cannot be reached or cannot serve now
+        UntrustedServerError      what answers there has no good certificate, or does not speak TLS
       DeadlineExceededError       the call's time ran out
       UnimplementedError          the server does not know this call
       InternalError               the server failed
@@ -30,6 +31,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from spacelink._times import rfc3339
+from spacelink._tls import handshake_problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -183,6 +185,10 @@ class UnavailableError(SpaceLinkError):
     default_code = grpc.StatusCode.UNAVAILABLE
 
 
+class UntrustedServerError(UnavailableError):
+    """What answers at the server's address has no certificate that is good there, or does not speak TLS."""
+
+
 class DeadlineExceededError(SpaceLinkError):
     """The call's time ran out."""
 
@@ -233,6 +239,9 @@ def from_rpc_error(error: grpc.RpcError) -> SpaceLinkError:
     call: Any = error  # grpc.RpcError has no methods; what calls raise is a grpc.Call too.
     code: grpc.StatusCode = call.code()
     status = _status_of(call)
+    # Of a server that could not be reached there are no details of its own.
+    if not status.details and (problem := handshake_problem(call.details() or "")):
+        return UntrustedServerError(problem)
     info = _detail(status, error_details_pb2.ErrorInfo)
     bad_request = _detail(status, error_details_pb2.BadRequest)
     retry = _detail(status, error_details_pb2.RetryInfo)

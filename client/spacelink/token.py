@@ -7,6 +7,7 @@ text has every right of the token, so it belongs in no log.
 from __future__ import annotations
 
 import binascii
+import hashlib
 import re
 import secrets
 from collections.abc import Iterable, Mapping
@@ -108,6 +109,8 @@ class TokenInfo:
         tenant: the tenant that issued it; "*" is the installation itself.
         token_id: 32 hexadecimal digits, shared by all its descendants.
         key_version: the version of the tenant's key that signed it.
+        digest: SHA-256 of its signature in hex, which names the token and gives
+            nothing of it away.
         caveats: in their order; all must hold.
         expires: the earliest of all expiries in UTC; None where there is none.
         labels: from the first holder to the last.
@@ -116,6 +119,7 @@ class TokenInfo:
     tenant: str
     token_id: str
     key_version: int
+    digest: str
     caveats: tuple[_caveats.Caveat | InvalidCaveat, ...]
     expires: datetime | None
     labels: tuple[str, ...]
@@ -218,6 +222,7 @@ class Token:
             tenant=self.identifier.tenant,
             token_id=self.identifier.token_id,
             key_version=self.identifier.key_version,
+            digest=hashlib.sha256(self.macaroon.signature).hexdigest(),
             caveats=caveats,
             expires=min((c.time for c in caveats if isinstance(c, _caveats.Expires)), default=None),
             labels=tuple(c.label for c in caveats if isinstance(c, _caveats.Label)),

@@ -6,12 +6,15 @@ import asyncio
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
+from spacelink._credentials import ANONYMOUS
 from spacelink._retry import backoff_delays, is_retryable, retry_delay_from
+from spacelink._stream_call import StreamCall
 from spacelink._wire import embed
 from spacelink.errors import InternalError, SpaceLinkError, UnavailableError, from_rpc_error
 from spacelink.v1 import telemetry_pb2
@@ -19,6 +22,8 @@ from spacelink.v1.telemetry_pb2 import IngestDropped, IngestReady, IngestRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from spacelink._credentials import Credentials
 
 _METHOD = f"/{telemetry_pb2.DESCRIPTOR.services_by_name['TelemetryService'].full_name}/Ingest"
 
@@ -32,6 +37,9 @@ _BROKEN_CODES = frozenset(
         grpc.StatusCode.UNKNOWN,
     }
 )
+
+# The credential is not good (any more); another one may be.
+_REFUSING_CODES = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
 
 # The source and the server agree on the sequence anew whenever a stream opens.
 _GAP_REASON = "SEQUENCE_GAP"
@@ -117,6 +125,8 @@ class Uplink:
     Args:
         channel: the connection to the server; stays the caller's.
         source: where the batches come from.
+        credentials: what is presented when the stream opens; when they are
+            replaced, the stream is ended in order and opened with the new ones.
         window: the most batches under way without an ack; the server's own
             limit holds too.
         compression: how messages are compressed, for thin links.
@@ -129,14 +139,15 @@ class Uplink:
         channel: grpc.aio.Channel,
         source: BatchSource,
         *,
+        credentials: Credentials = ANONYMOUS,
         window: int = DEFAULT_WINDOW,
         compression: grpc.Compression | None = None,
         patience: float | None = None,
     ) -> None:
-        self._open_call: grpc.aio.StreamStreamMultiCallable[bytes, IngestResponse] = channel.stream_stream(
-            _METHOD, response_deserializer=IngestResponse.FromString
-        )
+        self._open_call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(_METHOD)
         self._source = source
+        self._credentials = credentials
+        self._presented = credentials.metadata()
         self._window = window
         self._compression = compression
         self._patience = patience
@@ -180,11 +191,19 @@ class Uplink:
         self._task.cancel()
         return bool(done) and not self._task.cancelled() and self._task.exception() is None
 
+    async def credential_replaced(self) -> None:
+        """Wait until there is another credential than the last one presented, which may never be."""
+        await self._credentials.replaced(self._presented)
+
     async def _deliver(self) -> None:
         delays = backoff_delays()
         while True:
             stream = self._new_stream()
-            error = await _outcome(stream)
+            retirement = asyncio.ensure_future(self._retire(stream))
+            try:
+                error = await _outcome(stream)
+            finally:
+                retirement.cancel()
             if stream.has_progressed:
                 delays = backoff_delays()
                 self._last_progress = stream.last_progress
@@ -194,8 +213,14 @@ class Uplink:
                 await self._pause(error, delays)
 
     def _new_stream(self) -> _Stream:
-        call = self._open_call(compression=self._compression)
-        return _Stream(call, self._source, self._window)
+        self._presented = self._credentials.metadata()
+        call = self._open_call(compression=self._compression, metadata=self._presented)
+        return _Stream(StreamCall(call), self._source, self._window)
+
+    async def _retire(self, stream: _Stream) -> None:
+        await self.credential_replaced()
+        _logger.info("there is a new credential; the stream is opened again with it")
+        stream.end_sending()
 
     async def _pause(self, error: SpaceLinkError | None, delays: Iterator[float]) -> None:
         delay = next(delays)
@@ -214,6 +239,8 @@ class Uplink:
 
     def _raise_if_final(self, error: SpaceLinkError, delay: float) -> None:
         passing = is_retryable(error) or error.code in _BROKEN_CODES or error.reason == _GAP_REASON
+        if error.code in _REFUSING_CODES:
+            passing = passing or self._credentials.metadata() != self._presented
         waited = time.monotonic() + delay - self._last_progress
         if not passing or (self._patience is not None and waited > self._patience):
             raise error
@@ -239,9 +266,7 @@ class _Stream:
         is_renamed: the source took another stream_id.
     """
 
-    def __init__(
-        self, call: grpc.aio.StreamStreamCall[bytes, IngestResponse], source: BatchSource, window: int
-    ) -> None:
+    def __init__(self, call: StreamCall, source: BatchSource, window: int) -> None:
         self.last_progress = 0.0
         self.is_delivered = False
         self.is_renamed = False
@@ -302,13 +327,10 @@ class _Stream:
         self.is_delivered = self._source_ended and not self._unacked
 
     async def _send(self) -> None:
-        try:
-            while (item := await self._next()) is not None:
-                await self._write(item)
-            await self._call.done_writing()
-        except (grpc.RpcError, asyncio.InvalidStateError):
-            # The call is over; the receiver gets to know why.
-            return
+        while (item := await self._next()) is not None:
+            if not await self._write(item):
+                return
+        await self._call.done_writing()
 
     async def _next(self) -> Batch | Dropped | None:
         """Wait for the window and the source; None: this stream is to send no more."""
@@ -336,22 +358,25 @@ class _Stream:
         finally:
             waiter.cancel()
 
-    async def _write(self, item: Batch | Dropped) -> None:
+    async def _write(self, item: Batch | Dropped) -> bool:
         last = item.sequence if isinstance(item, Batch) else item.last_sequence
         self._unacked.append(last)
         self._sent = last
-        await self._call.write(_encode(item))
+        return await self._call.write(_encode(item))
 
     async def _receive(self) -> None:
         try:
             while (response := await self._read()) is not None:
                 self._take(response)
         finally:
-            self._end_sending()
+            self.end_sending()
 
     async def _read(self) -> IngestResponse | None:
-        response: Any = await self._call.read()
-        return None if response is grpc.aio.EOF else response
+        data = await self._call.read()
+        try:
+            return None if data is None else IngestResponse.FromString(data)
+        except DecodeError:
+            raise InternalError("the server sent what is no IngestResponse") from None
 
     def _take(self, response: IngestResponse) -> None:
         kind = response.WhichOneof("message")
@@ -359,7 +384,7 @@ class _Stream:
             self._take_ack(response.ack)
         elif kind == "drain":
             _logger.info("the server drains its streams")
-            self._end_sending()
+            self.end_sending()
 
     def _take_ack(self, ack: telemetry_pb2.IngestAck) -> None:
         if ack.committed_sequence > self._sent:
@@ -370,7 +395,8 @@ class _Stream:
         self._source.acked(ack.committed_sequence, ack.rejected)
         self._acked.set()
 
-    def _end_sending(self) -> None:
+    def end_sending(self) -> None:
+        """Send no more: what was sent is still acked, and then the stream ends."""
         if not self._stop.done():
             self._stop.set_result(None)
         self._acked.set()

@@ -5,34 +5,67 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-
-from spacelink.v1 import telemetry_pb2, telemetry_pb2_grpc
-from spacelink_server.config import ConfigError
+from spacelink.admin.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
+    governance_pb2,
+    governance_pb2_grpc,
+    tenant_pb2,
+    tenant_pb2_grpc,
+    token_pb2,
+    token_pb2_grpc,
+)
+from spacelink.v1 import (
+    partner_pb2,
+    partner_pb2_grpc,
+    session_pb2,
+    session_pb2_grpc,
+    telemetry_pb2,
+    telemetry_pb2_grpc,
+)
+from spacelink_server.access import first_start
+from spacelink_server.access.control import AccessControl
+from spacelink_server.access.writes import Database
 from spacelink_server.ingest.committer import Committer
 from spacelink_server.ingest.live import LiveFeed
 from spacelink_server.ingest.registry import StreamRegistry
+from spacelink_server.listeners import ServingHealth, open_plane
 from spacelink_server.rpc import CallInterceptor
+from spacelink_server.services.admin_account import AccountService
+from spacelink_server.services.admin_audit import AuditService
+from spacelink_server.services.admin_governance import GovernanceService
+from spacelink_server.services.admin_tenant import TenantService
+from spacelink_server.services.admin_token import TokenService
+from spacelink_server.services.partner import PartnerService
+from spacelink_server.services.scopes import RULES
+from spacelink_server.services.session import SessionService
 from spacelink_server.services.telemetry import TelemetryService
 from spacelink_server.storage.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from spacelink_server.config import Address, ServerConfig
-    from spacelink_server.storage.store import Store
+    import grpc
 
-    Health: TypeAlias = health.aio.HealthServicer
+    from spacelink_server.access.keys import KeyRing
+    from spacelink_server.config import Address, ServerConfig
 
 logger = logging.getLogger(__name__)
 
-_TELEMETRY = telemetry_pb2.DESCRIPTOR.services_by_name["TelemetryService"].full_name
+# Reads run in threads of their own: more would only contend for the two things
+# they need, the disk and Python's global lock.
+_READ_THREADS = 4
+
+# Bans and limits are read in threads of their own: a long query must not make
+# them late.
+_ACCESS_THREADS = 2
 
 # Streams of producers that answer end well within this; one whose producer
 # takes nothing in any more must not keep the server from stopping.
@@ -41,41 +74,14 @@ _DRAIN_SECONDS = 5.0
 # After the streams have ended, calls still under way get this long.
 _GRACE_SECONDS = 2.0
 
-_OPTIONS = (
-    # Two servers must not share a port by accident.
-    ("grpc.so_reuseport", 0),
-    # Room for the largest batch with all that surrounds it.
-    ("grpc.max_receive_message_length", 8 * 1024 * 1024),
-    ("grpc.max_send_message_length", 8 * 1024 * 1024),
-    # Without these, megabytes of a stream are taken in before a producer feels
-    # that the server has stopped reading.
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 64 * 1024),
-    # Producers behind satellite links ping every minute to keep their path open.
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
-)
+
+def _services(*files: Any) -> tuple[str, ...]:
+    return tuple(service.full_name for file in files for service in file.DESCRIPTOR.services_by_name.values())
 
 
 # The planes, each with the services registered on it.
-_DATA_SERVICES = (_TELEMETRY,)
-_ADMIN_SERVICES: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Plane:
-    """A listener with health and reflection."""
-
-    server: grpc.aio.Server
-    health: Health
-    services: tuple[str, ...]
-    address: Address
-
-    async def set_serving(self, serving: bool) -> None:
-        """Say in the plane's health whether its services can serve."""
-        states = health_pb2.HealthCheckResponse
-        for service in ("", *self.services):
-            await self.health.set(service, states.SERVING if serving else states.NOT_SERVING)
+_DATA_SERVICES = _services(telemetry_pb2, session_pb2, partner_pb2)
+_ADMIN_SERVICES = _services(token_pb2, governance_pb2, audit_pb2, tenant_pb2, account_pb2)
 
 
 async def serve(config: ServerConfig, on_ready: Callable[[Address, Address], None]) -> None:
@@ -88,6 +94,7 @@ async def serve(config: ServerConfig, on_ready: Callable[[Address, Address], Non
 
     Raises:
         ConfigError: a listener cannot listen.
+        MasterKeyError: the master key is missing or not the store's.
         DataDirectoryInUseError: another server works on the data directory.
         SchemaMismatchError: the store belongs to another version.
         StoreUnavailableError: the store cannot be opened.
@@ -95,51 +102,81 @@ async def serve(config: ServerConfig, on_ready: Callable[[Address, Address], Non
     stopping = _stop_signal()
     store = SqliteStore(config.data_dir)
     try:
-        await _serve(config, store, on_ready, stopping)
+        keys = first_start.prepare(store, config.data_dir, os.environ)
+        await _serve(config, store, keys, on_ready, stopping)
     finally:
         store.close()
 
 
 async def _serve(
-    config: ServerConfig, store: Store, on_ready: Callable[[Address, Address], None], stopping: asyncio.Event
+    config: ServerConfig,
+    store: SqliteStore,
+    keys: KeyRing,
+    on_ready: Callable[[Address, Address], None],
+    stopping: asyncio.Event,
 ) -> None:
-    data = _plane(config.listen, "listen", _DATA_SERVICES)
-    admin = _plane(config.admin_listen, "admin_listen", _ADMIN_SERVICES)
-    feed = LiveFeed()
-    streams = StreamRegistry()
-    committer = Committer(store, feed, config.queue_bytes, data.set_serving)
-    service = TelemetryService(store, committer, feed, streams, config.limits)
-    telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server(service, data.server)
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(committer.run())
-        probing = tasks.create_task(committer.watch_health())
-        for plane in (data, admin):
-            await plane.server.start()
-            await plane.set_serving(True)
-        on_ready(data.address, admin.address)
-        await stopping.wait()
-        logger.info("draining")
-        for plane in (data, admin):
-            await plane.health.enter_graceful_shutdown()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(streams.drain(), _DRAIN_SECONDS)
-        feed.close()
-        await asyncio.gather(data.server.stop(_GRACE_SECONDS), admin.server.stop(_GRACE_SECONDS))
-        committer.close()
-        probing.cancel()
+    health = ServingHealth()
+    with (
+        ThreadPoolExecutor(1, "writer") as writer,
+        ThreadPoolExecutor(_READ_THREADS, "reader") as readers,
+        ThreadPoolExecutor(_ACCESS_THREADS, "access") as access_readers,
+    ):
+        access = AccessControl(
+            Database(store, writer, access_readers),
+            keys,
+            RULES,
+            on_health=health.reporter("bans"),
+            trusted_proxies=config.trusted_proxies,
+        )
+        feed = LiveFeed()
+        streams = StreamRegistry()
+        committer = Committer(store, writer, feed, config.queue_bytes, health.reporter("store"))
+        telemetry = TelemetryService(store, readers, committer, feed, streams, config.limits)
+        interceptors = (CallInterceptor(), access.interceptor)
+        data = open_plane(config, "listen", _DATA_SERVICES, interceptors)
+        admin = open_plane(config, "admin_listen", _ADMIN_SERVICES, interceptors)
+        telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server(telemetry, data.server)
+        _register_access(access, data.server, admin.server)
+        await access.load()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(committer.run())
+            background = [
+                tasks.create_task(work) for work in (committer.watch_health(), *access.background())
+            ]
+            await asyncio.gather(data.server.start(), admin.server.start())
+            await health.start(data, admin)
+            on_ready(data.address, admin.address)
+            await stopping.wait()
+            logger.info("draining")
+            for plane in (data, admin):
+                await plane.health.enter_graceful_shutdown()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(streams.drain(), _DRAIN_SECONDS)
+            feed.close()
+            await asyncio.gather(data.server.stop(_GRACE_SECONDS), admin.server.stop(_GRACE_SECONDS))
+            committer.close()
+            for task in background:
+                task.cancel()
+        await access.close()
     logger.info("stopped")
 
 
-def _plane(address: Address, setting: str, services: tuple[str, ...]) -> _Plane:
-    server = grpc.aio.server(interceptors=(CallInterceptor(),), options=_OPTIONS)
-    servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    try:
-        port = server.add_insecure_port(str(address))
-    except RuntimeError:
-        raise ConfigError(f"{setting} {address}: cannot listen there; is the address in use?") from None
-    return _Plane(server, servicer, services, replace(address, port=port))
+def _register_access(access: AccessControl, data: grpc.aio.Server, admin: grpc.aio.Server) -> None:
+    """Add the services that manage access to the planes."""
+    database, keys, bans = access.database, access.keys, access.bans
+    session = SessionService(database, access.sessions, access.allowances, access.limiter)
+    session_pb2_grpc.add_SessionServiceServicer_to_server(session, data)
+    partner = PartnerService(database, bans, access.api_keys)
+    partner_pb2_grpc.add_PartnerServiceServicer_to_server(partner, data)
+    token = TokenService(database, keys, bans, access.minter)
+    token_pb2_grpc.add_TokenServiceServicer_to_server(token, admin)
+    governance = GovernanceService(database, keys, bans, access.lineage)
+    governance_pb2_grpc.add_GovernanceServiceServicer_to_server(governance, admin)
+    audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(database), admin)
+    tenant = TenantService(database, keys, access.tenants)
+    tenant_pb2_grpc.add_TenantServiceServicer_to_server(tenant, admin)
+    account = AccountService(database, bans, access.passwords)
+    account_pb2_grpc.add_AccountServiceServicer_to_server(account, admin)
 
 
 def _stop_signal() -> asyncio.Event:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from spacelink.cli.settings import config_file, setting
+from spacelink_server.access.keys import MasterKeyError
 from spacelink_server.app import serve
-from spacelink_server.config import Address, ConfigError, ServerConfig
+from spacelink_server.config import Address, ConfigError, ServerConfig, Tls, parse_networks
 from spacelink_server.storage.migrations import SchemaMismatchError
 from spacelink_server.storage.sqlite import DataDirectoryInUseError
 from spacelink_server.storage.store import StoreUnavailableError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 # thread needs Python's global lock for short moments only; at the default of
 # 5 ms it would wait that long for each of them on a busy loop.
 _SWITCH_SECONDS = 0.0005
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -39,6 +42,28 @@ _SWITCH_SECONDS = 0.0005
 @setting(
     "--admin-listen", default="127.0.0.1:50052", show_default=True, metavar="HOST:PORT", help="Admin plane."
 )
+@setting("--tls-cert", type=_FILE, help="Certificate chain (PEM); both planes then speak TLS only.")
+@setting("--tls-key", type=_FILE, help="Its private key (PEM).")
+@setting(
+    "--tls-client-ca",
+    type=_FILE,
+    help="Authorities (PEM); callers must then show a certificate from one of them.",
+)
+@setting(
+    "--insecure", is_flag=True, help="Listen without TLS on addresses that other machines can reach, too."
+)
+@setting(
+    "--trusted-proxy",
+    multiple=True,
+    metavar="CIDR",
+    help="Network of proxies whose x-forwarded-for is believed; may be repeated.",
+)
+@setting(
+    "--reflection/--no-reflection",
+    default=True,
+    show_default=True,
+    help="Let callers ask for the contracts without a credential.",
+)
 @setting(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -46,7 +71,19 @@ _SWITCH_SECONDS = 0.0005
     show_default=True,
     help="How much is logged to standard error.",
 )
-def server(data_dir: Path, listen: str, admin_listen: str, log_level: str) -> None:
+def server(  # noqa: PLR0913 - one for each setting
+    *,
+    data_dir: Path,
+    listen: str,
+    admin_listen: str,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    insecure: bool,
+    trusted_proxy: tuple[str, ...],
+    reflection: bool,
+    log_level: str,
+) -> None:
     """Run the gRPC server.
 
     Prints a line `ready data=HOST:PORT admin=HOST:PORT` once it accepts calls.
@@ -56,19 +93,32 @@ def server(data_dir: Path, listen: str, admin_listen: str, log_level: str) -> No
     Examples:
       spacelink server --data-dir /var/lib/spacelink
       spacelink server --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
+      spacelink server --listen 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key
     """
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         config = ServerConfig(
-            data_dir, Address.parse("listen", listen), Address.parse("admin_listen", admin_listen)
+            data_dir,
+            Address.parse("listen", listen),
+            Address.parse("admin_listen", admin_listen),
+            Tls.from_files(tls_cert, tls_key, tls_client_ca),
+            insecure,
+            reflection,
+            parse_networks("trusted_proxy", trusted_proxy),
         )
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         _run(serve(config, _print_ready))
-    except (ConfigError, DataDirectoryInUseError, SchemaMismatchError, StoreUnavailableError) as error:
+    except (
+        ConfigError,
+        DataDirectoryInUseError,
+        MasterKeyError,
+        SchemaMismatchError,
+        StoreUnavailableError,
+    ) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _DOMAIN = "spacelink"
 
+# A store that failed is tried again every so often; so callers are told to come
+# back then, too.
+STORE_RETRY_SECONDS = 1.0
+
 
 class RequestError(Exception):
     """Ends a call with a gRPC status.
@@ -85,3 +89,10 @@ class UnavailableError(RequestError):
 
     def __init__(self, reason: str, message: str, retry_seconds: float) -> None:
         super().__init__(grpc.StatusCode.UNAVAILABLE, reason, message, retry_seconds=retry_seconds)
+
+
+def store_unavailable() -> UnavailableError:
+    """Make the answer for when the store fails."""
+    return UnavailableError(
+        "STORE_UNAVAILABLE", "the store is not available now; nothing was changed", STORE_RETRY_SECONDS
+    )

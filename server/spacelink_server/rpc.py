@@ -45,7 +45,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         decode = None if method in _RAW_REQUESTS else handler.request_deserializer
         changes: dict[str, Any] = {
             "request_deserializer": None,
-            _kind(handler): _wrap(handler, method, decode),
+            kind(handler): _wrap(handler, method, decode),
         }
         if method in _RAW_RESPONSES:
             changes["response_serializer"] = None
@@ -53,7 +53,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
 
-def _kind(handler: Any) -> str:
+def kind(handler: Any) -> str:
+    """Give the name of the handler's behaviour, which says the shape of its calls."""
     requests = "stream" if handler.request_streaming else "unary"
     responses = "stream" if handler.response_streaming else "unary"
     return f"{requests}_{responses}"
@@ -61,7 +62,7 @@ def _kind(handler: Any) -> str:
 
 def _wrap(handler: Any, method: str, decode: Callable[[bytes], Any] | None) -> Callable[..., Any]:
     """Wrap the behaviour, keeping its shape."""
-    behaviour = getattr(handler, _kind(handler))
+    behaviour = getattr(handler, kind(handler))
 
     def decoded(request: Any) -> Any:
         if decode is None:

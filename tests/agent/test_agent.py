@@ -57,7 +57,7 @@ async def run(collector: Rows, directory: Path, address: str, *, stop: asyncio.E
 
 
 def stored(server: ServerProcess, device_id: str) -> list[float]:
-    with SpaceLinkClient(server.address) as client:
+    with SpaceLinkClient(server.address, token=server.token) as client:
         columns = client.query_telemetry(device_id, as_columns=True)
     return [float(value) for value in columns[device_id].metrics["latency_ms"]] if columns else []
 

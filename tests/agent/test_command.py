@@ -36,7 +36,7 @@ def replay_flags(path: Path, device_id: str) -> list[str]:
 
 
 def stored(server: ServerProcess, device_id: str) -> TelemetryColumns:
-    with SpaceLinkClient(server.address) as client:
+    with SpaceLinkClient(server.address, token=server.token) as client:
         columns: dict[str, TelemetryColumns] = client.query_telemetry(device_id, as_columns=True)
     return columns[device_id]
 
@@ -156,6 +156,12 @@ def test_second_agent_on_a_spool_is_told_so(server: ServerProcess, tmp_path: Pat
         ("--collector host", "--target: the collector host needs at least one HOST:PORT"),
         ("--collector host --target example.org", "--target 'example.org': expected HOST:PORT"),
         ("--collector host --target a:1 --interface dish9", "interface 'dish9' is unknown"),
+        ("--collector simulator --token-file none", "none: cannot be read: No such file"),
+        ("--collector simulator --token-file {file}", "day.csv: token: does not start with slk_"),
+        ("--collector simulator --api-key-file {file}", "day.csv: api_key: expected printable ASCII"),
+        ("--collector simulator --token-file a --api-key-file b", "not token_file and api_key_file"),
+        ("--collector simulator --tls-cert {file}", "tls_cert and tls_key: expected both or neither"),
+        ("--collector simulator --tls-ca {file}", "day.csv: expected certificates in PEM form"),
     ],
 )
 def test_wrong_usage_is_told_in_time(tmp_path: Path, flags: str, problem: str) -> None:

@@ -21,7 +21,7 @@ SECOND = 1_000_000_000
 
 @pytest.fixture
 async def client(server: ServerProcess) -> AsyncIterator[AsyncSpaceLinkClient]:
-    async with AsyncSpaceLinkClient(server.address) as client:
+    async with AsyncSpaceLinkClient(server.address, token=server.token) as client:
         yield client
 
 
@@ -122,7 +122,7 @@ async def test_ingest_survives_servers_that_are_killed(servers: StartServer, tmp
     server = servers(tmp_path)
     sent = samples("dish-01", 60_000)
 
-    async with AsyncSpaceLinkClient(server.address) as client:
+    async with AsyncSpaceLinkClient(server.address, token=server.token) as client:
         restarted = 0
 
         def pieces() -> Any:
@@ -165,7 +165,7 @@ async def test_a_wrong_batch_is_refused_by_field(client: AsyncSpaceLinkClient, d
 async def test_latest_follows_all_pages(servers: StartServer, tmp_path: Path) -> None:
     server = servers(tmp_path)
     devices = [f"dish-{number:04}" for number in range(1_003)]
-    async with AsyncSpaceLinkClient(server.address) as client:
+    async with AsyncSpaceLinkClient(server.address, token=server.token) as client:
         await client.ingest_columns(
             TelemetryColumns.from_arrays(device, [NOON, NOON + 1], latency_ms=[1, n])
             for n, device in enumerate(devices)
@@ -215,7 +215,7 @@ async def test_a_watcher_sees_what_is_committed(client: AsyncSpaceLinkClient, de
 async def test_without_a_server_calls_end_with_unavailable(servers: StartServer, tmp_path: Path) -> None:
     server = servers(tmp_path)
     server.kill()
-    async with AsyncSpaceLinkClient(server.address, retry_for=0.3) as client:
+    async with AsyncSpaceLinkClient(server.address, token=server.token, retry_for=0.3) as client:
         calls = [
             client.ingest("dish-01", [NOON]),
             client.submit_telemetry(samples("dish-01", 1)),
@@ -231,7 +231,7 @@ async def test_without_a_server_calls_end_with_unavailable(servers: StartServer,
 
 async def test_a_call_waits_for_a_server_that_restarts(servers: StartServer, tmp_path: Path) -> None:
     server = servers(tmp_path)
-    async with AsyncSpaceLinkClient(server.address) as client:
+    async with AsyncSpaceLinkClient(server.address, token=server.token) as client:
         await client.ingest("dish-01", [time.time_ns()], latency_ms=[1])
         server.kill()
         summary = asyncio.ensure_future(client.summarize_telemetry())
@@ -241,7 +241,7 @@ async def test_a_call_waits_for_a_server_that_restarts(servers: StartServer, tmp
 
 
 async def test_a_closed_client_says_so(server: ServerProcess) -> None:
-    client = AsyncSpaceLinkClient(server.address)
+    client = AsyncSpaceLinkClient(server.address, token=server.token)
     assert await client.summarize_telemetry("nobody") == []
     await client.close()
     await client.close()

@@ -18,7 +18,7 @@ NOON = 1_769_860_800_000_000_000  # 2026-01-31T12:00:00Z
 
 @pytest.fixture
 def client(server: ServerProcess) -> Iterator[SpaceLinkClient]:
-    with SpaceLinkClient(server.address) as client:
+    with SpaceLinkClient(server.address, token=server.token) as client:
         yield client
 
 
@@ -88,7 +88,7 @@ def test_threads_may_share_a_client(client: SpaceLinkClient, device_id: str) -> 
 
 
 def test_a_closed_client_says_so(server: ServerProcess) -> None:
-    client = SpaceLinkClient(server.address)
+    client = SpaceLinkClient(server.address, token=server.token)
     client.close()
     client.close()
     with pytest.raises(RuntimeError, match="closed"):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 
+import pytest
+
 import spacelink
-from spacelink import AsyncSpaceLinkClient, SpaceLinkClient, errors
+from spacelink import AdminClient, AsyncAdminClient, AsyncSpaceLinkClient, SpaceLinkClient, errors
 
 
 def test_public_names_are_these() -> None:
     assert sorted(spacelink.__all__) == [
+        "AdminClient",
+        "AsyncAdminClient",
         "AsyncSpaceLinkClient",
+        "InvalidTokenError",
         "METRICS",
         "MetricSummary",
         "SpaceLinkClient",
@@ -18,12 +23,19 @@ def test_public_names_are_these() -> None:
         "TelemetryColumns",
         "TelemetrySummary",
         "TelemetryUpdate",
+        "Token",
     ]
     for name in spacelink.__all__:
         assert getattr(spacelink, name) is not None
 
 
-def test_both_clients_have_the_same_calls_with_the_same_arguments() -> None:
+@pytest.mark.parametrize(
+    ("blocking", "asynchronous", "example"),
+    [(SpaceLinkClient, AsyncSpaceLinkClient, "ingest"), (AdminClient, AsyncAdminClient, "mint_token")],
+)
+def test_both_clients_have_the_same_calls_with_the_same_arguments(
+    blocking: type, asynchronous: type, example: str
+) -> None:
     def calls(client: type) -> dict[str, list[str]]:
         return {
             name: list(inspect.signature(call).parameters)
@@ -31,8 +43,8 @@ def test_both_clients_have_the_same_calls_with_the_same_arguments() -> None:
             if not name.startswith("_")
         }
 
-    assert calls(SpaceLinkClient) == calls(AsyncSpaceLinkClient)
-    assert "ingest" in calls(SpaceLinkClient)
+    assert calls(blocking) == calls(asynchronous)
+    assert example in calls(blocking)
 
 
 def test_every_error_is_in_the_tree_drawn_in_the_docstring() -> None:

@@ -8,12 +8,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from spacelink import TelemetryColumns
 from tests.e2e.batches import START
+
+if TYPE_CHECKING:
+    from tests.conftest import ServerProcess
 
 # Long enough for a machine that does much else.
 REPLAY_SECONDS = 40.0
@@ -137,18 +140,19 @@ class AgentProcess:
 class StartAgent(Protocol):
     """Type of the fixture agents."""
 
-    def __call__(self, server: str, recording: Recording, *flags: str) -> AgentProcess: ...
+    def __call__(self, server: ServerProcess, recording: Recording, *flags: str) -> AgentProcess: ...
 
 
 def agent_processes(directory: Path) -> Iterator[StartAgent]:
     """Give a function that starts replays; what it started is killed in the end."""
     started: list[AgentProcess] = []
 
-    def start(server: str, recording: Recording, *flags: str) -> AgentProcess:
+    def start(server: ServerProcess, recording: Recording, *flags: str) -> AgentProcess:
         spool = directory / f"spool-{recording.device_id}"
         log_file = directory / f"agent-{recording.device_id}.log"
         command = [sys.executable, "-m", "spacelink", "agent", "--collector", "replay", "--speed", "max"]
-        names = ["--server", server, "--device-id", recording.device_id]
+        names = ["--server", server.address, "--token-file", str(server.token_file)]
+        names += ["--device-id", recording.device_id]
         files = ["--file", str(recording.path), "--spool", str(spool)]
         with log_file.open("ab") as log:
             process = subprocess.Popen([*command, *names, *files, *flags], stdout=log, stderr=log)

@@ -17,7 +17,7 @@ from tests.e2e.agents import StartAgent, agent_processes
 @pytest.fixture
 async def channel(server: ServerProcess) -> AsyncIterator[grpc.aio.Channel]:
     """Give a channel to the data plane of the module's server."""
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with server.channel() as channel:
         yield channel
 
 

@@ -24,9 +24,9 @@ def _descriptors(server: ServerProcess) -> int:
     return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
 
-async def _abandon(address: str, index: int) -> None:
+async def _abandon(server: ServerProcess, index: int) -> None:
     """Open a connection with calls of every kind under way, and cut it."""
-    async with grpc.aio.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
+    async with server.channel(("grpc.use_local_subchannel_pool", 1)) as channel:
         producer = await Producer.open(channel, f"stream-{index % 10}")
         for sequence in range(producer.committed + 1, producer.committed + 6):
             await producer.send(sequence, make_batch(f"d-{index}", START + HOUR * sequence))
@@ -48,11 +48,11 @@ def _ignore(task: asyncio.Future[int]) -> None:
 async def test_clients_that_disappear(tmp_path: Path, servers: StartServer) -> None:
     """Nothing of them stays behind: no stream, no connection, no line in the log."""
     server = servers(tmp_path)
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with server.channel() as channel:
         await submit(channel, make_batch("first"))
         before = _descriptors(server)
         for start in range(0, 200, 20):
-            await asyncio.gather(*[_abandon(server.address, index) for index in range(start, start + 20)])
+            await asyncio.gather(*[_abandon(server, index) for index in range(start, start + 20)])
 
         async def connections_are_closed() -> bool:
             # SQLite's pool of readers may have grown meanwhile.

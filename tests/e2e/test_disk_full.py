@@ -106,8 +106,8 @@ async def test_disk_fills_up_and_gets_room_again(
 ) -> None:
     recording = make_recording(tmp_path, "dish", 1500, seed=1)
     server = servers(data_dir)
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        agent = agents(server.address, recording, "--batch-samples", "5", "--window", "1")
+    async with server.channel() as channel:
+        agent = agents(server, recording, "--batch-samples", "5", "--window", "1")
         names = [f"stream-{index}" for index in range(4)]
         acked = dict.fromkeys(names, 0)
         producing = [asyncio.create_task(_produce(channel, name, acked)) for name in names]
@@ -154,6 +154,6 @@ async def test_disk_fills_up_and_gets_room_again(
         "other": submitted,
         **{name: acked[name] * _SAMPLES + 1 for name in names},
     }
-    async with AsyncSpaceLinkClient(server.address) as client:
+    async with AsyncSpaceLinkClient(server.address, token=server.token) as client:
         samples = await client.query_telemetry("dish", as_columns=True)
     assert_same_samples(samples["dish"], recording.expected)

@@ -74,7 +74,7 @@ async def _terminate(server: ServerProcess) -> None:
 async def test_sigterm_under_load(tmp_path: Path, servers: StartServer) -> None:
     server = servers(tmp_path)
     outcomes = {f"stream-{index}": _Outcome() for index in range(_STREAMS)}
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with server.channel() as channel:
         producing = asyncio.gather(*[_produce(channel, *item) for item in outcomes.items()])
         for outcome in outcomes.values():
             await outcome.flowing.wait()
@@ -86,7 +86,7 @@ async def test_sigterm_under_load(tmp_path: Path, servers: StartServer) -> None:
 
     server = servers(tmp_path)
     assert stored_samples(tmp_path) == {name: batches * _SAMPLES for name, batches in sent.items()}
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with server.channel() as channel:
         assert {name: (await Producer.open(channel, name)).committed for name in sent} == sent
 
 
@@ -94,8 +94,8 @@ async def test_everything_is_told_to_go(tmp_path: Path, servers: StartServer) ->
     """Health, watches and new calls while a stream holds the drain up."""
     server = servers(tmp_path)
     async with (
-        grpc.aio.insecure_channel(server.address) as channel,
-        grpc.aio.insecure_channel(server.admin_address) as admin,
+        server.channel() as channel,
+        server.admin_channel() as admin,
     ):
         assert await health(channel) == SERVING
         assert await health(admin) == SERVING
@@ -128,7 +128,7 @@ async def test_everything_is_told_to_go(tmp_path: Path, servers: StartServer) ->
 
 async def test_two_hundred_idle_streams(tmp_path: Path, servers: StartServer) -> None:
     server = servers(tmp_path)
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with server.channel() as channel:
         streams = await asyncio.gather(*[Producer.open(channel, f"idle-{index}") for index in range(200)])
         terminating = asyncio.create_task(_terminate(server))
 
@@ -146,8 +146,8 @@ async def test_producers_that_ignore_the_drain(tmp_path: Path, servers: StartSer
     """Ones that stay, one that never started, one that never reads: all are ended in order."""
     server = servers(tmp_path)
     async with (
-        grpc.aio.insecure_channel(server.address) as channel,
-        grpc.aio.insecure_channel(server.address, _SMALL_BUFFERS) as stalled_channel,
+        server.channel() as channel,
+        server.channel(*_SMALL_BUFFERS) as stalled_channel,
     ):
         stalled = Producer(stalled_channel)
         await stalled.start("stalled")
@@ -173,7 +173,7 @@ _REJECTED.extra.add(name="m" * 64, values=[math.inf])
 async def test_calls_under_way_are_finished(tmp_path: Path, servers: StartServer) -> None:
     """What a submit or a query began before SIGTERM comes to its end or fails clearly."""
     server = servers(tmp_path)
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with server.channel() as channel:
         answers = [
             asyncio.create_task(submit(channel, make_batch(f"d-{index}", count=1000), f"r-{index}"))
             for index in range(200)

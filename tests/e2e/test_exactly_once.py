@@ -15,7 +15,7 @@ from tests.e2e.batches import stored_samples
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.conftest import StartServer
+    from tests.conftest import ServerProcess, StartServer
     from tests.e2e.agents import AgentProcess, StartAgent
 
 _ROWS = 2000
@@ -31,10 +31,10 @@ def recordings(tmp_path: Path) -> list[Recording]:
     return [make_recording(tmp_path, name, _ROWS, seed) for seed, name in enumerate(_DEVICES)]
 
 
-def _wait_until_stored(address: str, samples: float, running: list[AgentProcess]) -> None:
+def _wait_until_stored(server: ServerProcess, samples: float, running: list[AgentProcess]) -> None:
     """Wait until the server tells that so many samples are stored."""
     deadline = time.monotonic() + REPLAY_SECONDS
-    with SpaceLinkClient(address) as client:
+    with SpaceLinkClient(server.address, token=server.token) as client:
         while True:
             summaries = client.summarize_telemetry(metrics=["none"])
             if sum(summary.sample_count for summary in summaries) >= samples:
@@ -44,9 +44,9 @@ def _wait_until_stored(address: str, samples: float, running: list[AgentProcess]
             time.sleep(0.05)
 
 
-def _assert_all_stored_once(address: str, data_dir: Path, recordings: list[Recording]) -> None:
-    assert stored_samples(data_dir) == {recording.device_id: _ROWS for recording in recordings}
-    with SpaceLinkClient(address) as client:
+def _assert_all_stored_once(server: ServerProcess, recordings: list[Recording]) -> None:
+    assert stored_samples(server.data_dir) == {recording.device_id: _ROWS for recording in recordings}
+    with SpaceLinkClient(server.address, token=server.token) as client:
         stored = client.query_telemetry(as_columns=True)
     assert set(stored) == set(_DEVICES)
     for recording in recordings:
@@ -57,10 +57,10 @@ def test_replay_at_full_speed(
     tmp_path: Path, servers: StartServer, agents: StartAgent, recordings: list[Recording]
 ) -> None:
     server = servers(tmp_path / "data")
-    running = [agents(server.address, recording) for recording in recordings]
+    running = [agents(server, recording) for recording in recordings]
     for agent in running:
         agent.finish()
-    _assert_all_stored_once(server.address, tmp_path / "data", recordings)
+    _assert_all_stored_once(server, recordings)
 
 
 def test_server_is_killed(
@@ -68,9 +68,9 @@ def test_server_is_killed(
 ) -> None:
     total = _ROWS * len(recordings)
     server = servers(tmp_path / "data")
-    running = [agents(server.address, recording, *_SLOW) for recording in recordings]
+    running = [agents(server, recording, *_SLOW) for recording in recordings]
     for share in _SHARES:
-        _wait_until_stored(server.address, share * total, running)
+        _wait_until_stored(server, share * total, running)
         server.kill()
         # Looks at a copy, so that it is the server that finds the log as the
         # kill left it.
@@ -79,7 +79,7 @@ def test_server_is_killed(
         server = servers(tmp_path / "data", listen=server.address)
     for agent in running:
         agent.finish()
-    _assert_all_stored_once(server.address, tmp_path / "data", recordings)
+    _assert_all_stored_once(server, recordings)
 
 
 def test_agents_are_killed(
@@ -87,13 +87,13 @@ def test_agents_are_killed(
 ) -> None:
     total = _ROWS * len(recordings)
     server = servers(tmp_path / "data")
-    running = [agents(server.address, recording, *_SLOW) for recording in recordings]
+    running = [agents(server, recording, *_SLOW) for recording in recordings]
     for share in _SHARES:
-        _wait_until_stored(server.address, share * total, running)
+        _wait_until_stored(server, share * total, running)
         for agent in running:
             agent.kill()
         assert share * total <= sum(stored_samples(tmp_path / "data").values()) < total
-        running = [agents(server.address, recording, *_SLOW) for recording in recordings]
+        running = [agents(server, recording, *_SLOW) for recording in recordings]
     for agent in running:
         agent.finish()
-    _assert_all_stored_once(server.address, tmp_path / "data", recordings)
+    _assert_all_stored_once(server, recordings)

@@ -347,7 +347,7 @@ async def test_submit(tmp_path: Path, servers: StartServer) -> None:
     stored: list[pb.TelemetryBatch] = []
     refused: list[bytes] = []
     statuses: Counter[str] = Counter()
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with server.channel() as channel:
 
         async def one(data: bytes) -> None:
             status = await _code(call_unary(channel, f"{SERVICE}SubmitTelemetry", data))
@@ -368,7 +368,7 @@ async def test_submit(tmp_path: Path, servers: StartServer) -> None:
 async def test_ingest(tmp_path: Path, servers: StartServer) -> None:
     server = servers(tmp_path)
     fleet = _Fleet(_damaged_batches(_INGEST_MESSAGES))
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with server.channel() as channel:
         await asyncio.gather(*[fleet.produce(channel, f"stream-{index}") for index in range(_STREAMS)])
         assert fleet.answered == _INGEST_MESSAGES
         assert set(fleet.endings) <= {"OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION"}

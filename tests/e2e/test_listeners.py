@@ -41,7 +41,7 @@ async def test_data_plane(channel: grpc.aio.Channel, server: ServerProcess) -> N
 
 
 async def test_admin_plane(server: ServerProcess) -> None:
-    async with grpc.aio.insecure_channel(server.admin_address) as channel:
+    async with server.admin_channel() as channel:
         assert await health(channel) == SERVING
     services = await _services(server.admin_address)
     assert "grpc.health.v1.Health" in services
@@ -55,8 +55,9 @@ async def test_health_of_an_unknown_service(channel: grpc.aio.Channel, service: 
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-def _grpcurl(grpcurl: str, *args: str, data: object = None) -> str:
-    command = [grpcurl, "-plaintext", *(["-d", json.dumps(data)] if data is not None else []), *args]
+def _grpcurl(grpcurl: str, *args: str, data: object = None, token: str = "") -> str:
+    command = [grpcurl, "-plaintext", *(["-d", json.dumps(data)] if data is not None else [])]
+    command += [*(["-H", f"authorization: Bearer {token}"] if token else []), *args]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
@@ -82,17 +83,24 @@ def test_grpcurl_submits_and_queries(grpcurl: str, server: ServerProcess, device
     }
     request = {"batch": batch, "requestId": device_id}
     for _ in range(2):
-        answer = _grpcurl(grpcurl, server.address, f"{_TELEMETRY}/SubmitTelemetry", data=request)
+        answer = _grpcurl(
+            grpcurl, server.address, f"{_TELEMETRY}/SubmitTelemetry", data=request, token=server.token
+        )
         assert Parse(answer, pb.SubmitTelemetryResponse()).sample_count == 2
     answer = _grpcurl(
-        grpcurl, server.address, f"{_TELEMETRY}/QueryTelemetry", data={"deviceIds": [device_id]}
+        grpcurl,
+        server.address,
+        f"{_TELEMETRY}/QueryTelemetry",
+        data={"deviceIds": [device_id]},
+        token=server.token,
     )
     expected = ParseDict({"batch": batch}, pb.QueryTelemetryResponse())
     assert Parse(answer, pb.QueryTelemetryResponse()) == expected
 
 
 def test_grpcurl_shows_what_is_wrong(grpcurl: str, server: ServerProcess) -> None:
-    command = [grpcurl, "-plaintext", "-d", '{"batch": {"deviceId": "d"}}', server.address]
+    command = [grpcurl, "-plaintext", "-H", f"authorization: Bearer {server.token}"]
+    command += ["-d", '{"batch": {"deviceId": "d"}}', server.address]
     answer = subprocess.run(
         [*command, f"{_TELEMETRY}/SubmitTelemetry"], capture_output=True, text=True, timeout=60, check=False
     )

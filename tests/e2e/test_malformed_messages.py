@@ -98,7 +98,7 @@ async def test_garbage_in_the_middle_of_ingest(
 @_each_garbage
 @pytest.mark.parametrize("method", ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"])
 async def test_garbage_on_the_admin_plane(server: ServerProcess, method: str, data: bytes) -> None:
-    async with grpc.aio.insecure_channel(server.admin_address) as channel:
+    async with server.admin_channel() as channel:
         await _assert_malformed(_answer(channel, method, data))
 
 
@@ -156,7 +156,7 @@ async def test_unknown_method(channel: grpc.aio.Channel, method: str, code: grpc
 
 
 async def test_telemetry_is_not_on_the_admin_plane(server: ServerProcess, device_id: str) -> None:
-    async with grpc.aio.insecure_channel(server.admin_address) as channel:
+    async with server.admin_channel() as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await submit(channel, make_batch(device_id))
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -264,7 +264,7 @@ class TestLatest:
 
 async def test_all_devices(tmp_path: Path, servers: StartServer) -> None:
     """No device_ids means all there are, from none to several pages."""
-    async with grpc.aio.insecure_channel(servers(tmp_path).address) as channel:
+    async with servers(tmp_path).channel() as channel:
         assert await query(channel) == []
         assert await sample_count(channel) == 0
         assert await _pages(channel) == [[]]

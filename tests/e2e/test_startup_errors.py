@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from spacelink_server.command import server as server_command
+from tests.certificates import Authority
 from tests.conftest import ANY_PORT, EXIT_SECONDS, ServerProcess, StartServer
 
 if TYPE_CHECKING:
@@ -94,6 +95,19 @@ def test_listener_that_others_could_reach(tmp_path: Path, flag: str, address: st
     message = _usage_error(tmp_path / "data", flag, address)
     assert address in message
     assert "loopback" in message
+
+
+def test_tls_that_cannot_be_used(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    own, other = authority.issue("localhost"), authority.issue("localhost")
+    cert, key = ("--tls-cert", str(own.cert)), ("--tls-key", str(own.key))
+    data_dir = tmp_path / "data"
+    assert "both or neither" in _usage_error(data_dir, *cert)
+    assert "No such file" in _usage_error(data_dir, *cert, "--tls-key", str(tmp_path / "none"))
+    assert "is not the key of" in _usage_error(data_dir, *cert, "--tls-key", str(other.key))
+    assert "in PEM form" in _usage_error(data_dir, *cert, *key, "--tls-client-ca", str(own.key))
+    assert "tls_client_ca" in _usage_error(data_dir, "--tls-client-ca", str(authority.cert))
+    assert "insecure" in _usage_error(data_dir, *cert, *key, "--insecure")
 
 
 @pytest.mark.parametrize(

@@ -78,24 +78,24 @@ async def test_request_ids_and_stream_ids_do_not_meet(
 
 async def test_across_kill_and_restart(tmp_path: Path, servers: StartServer) -> None:
     """Calls whose fate is not known are repeated; each is stored once."""
-    server = servers(tmp_path)
+    first_server = servers(tmp_path)
     batches = [make_batch(f"d-{index}", count=200) for index in range(300)]
 
-    async def submit_all(address: str) -> list[int | BaseException]:
-        async with grpc.aio.insecure_channel(address) as channel:
+    async def submit_all(server: ServerProcess) -> list[int | BaseException]:
+        async with server.channel() as channel:
             calls = [submit(channel, batch, f"r-{batch.device_id}") for batch in batches]
             tasks = [asyncio.create_task(call) for call in calls]
-            if address == server.address:
+            if server is first_server:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 server.kill()
             return await asyncio.gather(*tasks, return_exceptions=True)
 
-    first = await submit_all(server.address)
+    first = await submit_all(first_server)
     acked = {batch.device_id for batch, result in zip(batches, first, strict=True) if result == 200}
     assert acked
     assert len(acked) < len(batches), "the kill must land while calls are under way"
     assert acked <= set(stored_samples(tmp_path))
 
     again = servers(tmp_path)
-    assert await submit_all(again.address) == [200] * len(batches)
+    assert await submit_all(again) == [200] * len(batches)
     assert stored_samples(tmp_path) == {batch.device_id: 200 for batch in batches}

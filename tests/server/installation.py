@@ -20,21 +20,7 @@ from spacelink.admin.v1 import (
 )
 from spacelink.v1 import partner_pb2_grpc, session_pb2_grpc
 from spacelink_server.access import first_start
-from spacelink_server.access.allowances import Allowances
-from spacelink_server.access.api_keys import ApiKeys
-from spacelink_server.access.authentication import Authenticator
-from spacelink_server.access.authorization import Authorizer
-from spacelink_server.access.bans import BanList
-from spacelink_server.access.interceptor import AccessInterceptor, Gate
-from spacelink_server.access.limits import Limiter
-from spacelink_server.access.lineage import Lineage
-from spacelink_server.access.minting import Minter
-from spacelink_server.access.open_calls import OpenCalls
-from spacelink_server.access.passwords import Passwords
-from spacelink_server.access.refusals import Refusals
-from spacelink_server.access.sessions import Sessions
-from spacelink_server.access.tenancy import TenantDirectory
-from spacelink_server.access.verification import TokenVerifier
+from spacelink_server.access.control import AccessControl
 from spacelink_server.access.writes import Database
 from spacelink_server.rpc import CallInterceptor
 from spacelink_server.services.admin_account import AccountService
@@ -73,31 +59,25 @@ class Installation:
         self.writer = ThreadPoolExecutor(1)
         self.readers = ThreadPoolExecutor(2)
         self.database = Database(self.store, self.writer, self.readers)
-        self.bans = BanList(self.database, _ignore)
-        self.directory = TenantDirectory(self.database, self.keys)
-        self.minter = Minter(self.keys)
-        self.passwords = Passwords()
-        self.sessions = Sessions(self.database, self.minter, self.passwords)
-        self.api_keys = ApiKeys(self.database, self.minter, self.bans, self.clock)
-        self.verifier = TokenVerifier(self.keys, self.bans, self.clock)
-        self.limiter = Limiter(self.database, self.clock)
+        self.access = AccessControl(self.database, self.keys, RULES, on_health=_ignore, clock=self.clock)
+        self.gate = self.access.gate
+        self.bans = self.access.bans
+        self.directory = self.access.tenants
+        self.minter = self.access.minter
+        self.passwords = self.access.passwords
+        self.sessions = self.access.sessions
+        self.api_keys = self.access.api_keys
+        self.verifier = self.access.verifier
+        self.limiter = self.access.limiter
+        self.open_calls = self.access.open_calls
+        self.lineage = self.access.lineage
+        self.refusals = self.access.refusals
         self.operator = (directory / first_start.OPERATOR_TOKEN_FILE).read_text().strip()
-        self.open_calls = OpenCalls(self.bans, self.keys, self.clock)
-        self.lineage = Lineage(self.database)
-        self.refusals = Refusals(self.database)
-        self.gate = Gate(
-            Authenticator(self.verifier, self.api_keys.token_of),
-            Authorizer(self.keys, (), self.clock),
-            Allowances(self.database, self.directory.quotas),
-            self.limiter,
-            self.open_calls,
-            self.lineage,
-            self.refusals,
-        )
-        self.server = grpc.aio.server(interceptors=(CallInterceptor(), AccessInterceptor(RULES, self.gate)))
+        self.server = grpc.aio.server(interceptors=(CallInterceptor(), self.access.interceptor))
         self._register()
         port = self.server.add_insecure_port("127.0.0.1:0")
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self.address = f"127.0.0.1:{port}"
+        self.channel = grpc.aio.insecure_channel(self.address)
         self.token = token_pb2_grpc.TokenServiceStub(self.channel)
         self.governance = governance_pb2_grpc.GovernanceServiceStub(self.channel)
         self.audit = audit_pb2_grpc.AuditServiceStub(self.channel)
@@ -121,7 +101,7 @@ class Installation:
             AccountService(self.database, self.bans, self.passwords), self.server
         )
         session_pb2_grpc.add_SessionServiceServicer_to_server(
-            SessionService(self.database, self.sessions, self.gate.allowances, self.limiter), self.server
+            SessionService(self.database, self.sessions, self.access.allowances, self.limiter), self.server
         )
         partner_pb2_grpc.add_PartnerServiceServicer_to_server(
             PartnerService(self.database, self.bans, self.api_keys), self.server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -20,12 +21,17 @@ from spacelink.v1.telemetry_pb2 import (
     IngestStart,
     TelemetryBatch,
 )
+from spacelink_server.access import first_start
+from spacelink_server.access.control import AccessControl
+from spacelink_server.access.writes import Database
 from spacelink_server.ingest.committer import Committer
 from spacelink_server.ingest.live import LiveFeed
 from spacelink_server.ingest.registry import StreamRegistry
 from spacelink_server.ingest.validation import Limits
 from spacelink_server.rpc import CallInterceptor
+from spacelink_server.services.scopes import RULES
 from spacelink_server.services.telemetry import TelemetryService
+from tests.credentials import AuthorizedChannel
 from tests.server.faults import FaultyStore
 
 if TYPE_CHECKING:
@@ -47,12 +53,19 @@ class Plane:
         self.feed = LiveFeed()
         self.streams = StreamRegistry()
         self.health: list[bool] = []
-        self.committer = Committer(self.store, self.feed, QUEUE_BYTES, self._note_health)
-        service = TelemetryService(self.store, self.committer, self.feed, self.streams, LIMITS)
-        self.server = grpc.aio.server(interceptors=(CallInterceptor(),))
+        keys = first_start.prepare(self.store, directory, {})
+        self.token = (directory / first_start.OPERATOR_TOKEN_FILE).read_text().strip()
+        self.writer = ThreadPoolExecutor(1)
+        self.readers = ThreadPoolExecutor(2)
+        database = Database(self.store, self.writer, self.readers)
+        self.access = AccessControl(database, keys, RULES, on_health=self._note_health)
+        self.committer = Committer(self.store, self.writer, self.feed, QUEUE_BYTES, self._note_health)
+        service = TelemetryService(self.store, self.readers, self.committer, self.feed, self.streams, LIMITS)
+        self.server = grpc.aio.server(interceptors=(CallInterceptor(), self.access.interceptor))
         telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server(service, self.server)
         port = self.server.add_insecure_port("127.0.0.1:0")
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+        self.channel: Any = AuthorizedChannel(channel, self.token)
         self.stub = telemetry_pb2_grpc.TelemetryServiceStub(self.channel)
 
     async def _note_health(self, healthy: bool) -> None:
@@ -156,7 +169,9 @@ def status_of(code: grpc.StatusCode, trailers: Any) -> dict[str, Any]:
 async def running_plane(directory: Path) -> AsyncIterator[Plane]:
     """Run a data plane."""
     plane = Plane(directory)
+    await plane.access.load()
     committing = asyncio.create_task(plane.committer.run())
+    polling = asyncio.create_task(plane.access.bans.run())
     await plane.server.start()
     try:
         yield plane
@@ -166,4 +181,9 @@ async def running_plane(directory: Path) -> AsyncIterator[Plane]:
         await plane.server.stop(0)
         plane.committer.close()
         await committing
+        polling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await polling
+        plane.writer.shutdown()
+        plane.readers.shutdown()
         plane.store.close()

@@ -12,6 +12,7 @@ from spacelink.cli import main
 from spacelink.v1.telemetry_pb2 import SubmitTelemetryRequest
 from spacelink.v1.telemetry_pb2_grpc import TelemetryServiceStub
 from spacelink_server.storage.sqlite import SqliteStore
+from tests.credentials import AuthorizedChannel
 from tests.server.samples import batch
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def test_a_store_that_cannot_be_opened(tmp_path: Path) -> None:
 
 def test_a_server_that_is_told_to_stop(servers: StartServer, tmp_path: Path) -> None:
     server = servers(tmp_path)
-    with grpc.insecure_channel(server.address) as channel:
+    with AuthorizedChannel(grpc.insecure_channel(server.address), server.token) as channel:
         request = SubmitTelemetryRequest(batch=batch(latency_ms=[1]))
         assert TelemetryServiceStub(channel).SubmitTelemetry(request, timeout=30).sample_count == 1
     assert server.terminate() == 0

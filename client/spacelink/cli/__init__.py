@@ -18,7 +18,12 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "server": ("spacelink_server.command:server", "Run the gRPC server."),
     "agent": ("spacelink_agent.command:agent", "Run the agent of a terminal."),
     "telemetry": ("spacelink.cli.telemetry:telemetry", "Send, read and watch telemetry."),
-    "token": ("spacelink.cli.token:token", "Narrow and explain capability tokens, offline."),
+    "token": ("spacelink.cli.token:token", "Mint, narrow, explain and ban capability tokens."),
+    "session": ("spacelink.cli.session:session", "Log in, and ask who one is."),
+    "api-key": ("spacelink.cli.api_key:api_key", "Manage API keys: credentials that stand for tokens."),
+    "user": ("spacelink.cli.user:user", "Manage users, who log in with a password."),
+    "tenant": ("spacelink.cli.tenant:tenant", "Manage tenants."),
+    "audit": ("spacelink.cli.audit:audit", "Export and verify the record of what was done."),
 }
 
 

@@ -1,73 +1,208 @@
-"""What all client commands share: where the server is, and how errors are told."""
+"""What all client commands share: where the server is, what they present, and how errors are told."""
 
 from __future__ import annotations
 
 import functools
 import logging
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 import grpc
 
-from spacelink import AsyncSpaceLinkClient, SpaceLinkClient
-from spacelink._channel import DEFAULT_TARGET
+from spacelink import AdminClient, AsyncSpaceLinkClient, SpaceLinkClient
+from spacelink._channel import DEFAULT_ADMIN_TARGET, DEFAULT_TARGET
+from spacelink._client import ConnectionOptions
+from spacelink._names import IDENTIFIER_RULE, is_identifier
 from spacelink.cli.settings import setting
-from spacelink.errors import SpaceLinkError
+from spacelink.errors import SpaceLinkError, UntrustedServerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from click.decorators import FC
 
 # A server that restarts is back within a second or two; without one, nobody
 # wants to wait longer to be told.
 RETRY_SECONDS = 5.0
 
+_PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Connection:
-    """The server that a command speaks to."""
+    """The server that a command speaks to, and how.
 
-    server: str
+    Attributes:
+        address: HOST:PORT.
+        options: how the clients connect.
+        tenant: the tenant that the command is about; empty where it does not say.
+    """
+
+    address: str
+    options: ConnectionOptions
+    tenant: str
 
     def client(self, retry_for: float = RETRY_SECONDS) -> SpaceLinkClient:
-        """Make a blocking client."""
-        return SpaceLinkClient(self.server, retry_for=retry_for)
+        """Make a blocking client of the data plane."""
+        return SpaceLinkClient(self.address, **self._options(retry_for, self.tenant))
 
     def async_client(self) -> AsyncSpaceLinkClient:
-        """Make an asyncio client."""
-        return AsyncSpaceLinkClient(self.server, retry_for=RETRY_SECONDS)
+        """Make an asyncio client of the data plane."""
+        return AsyncSpaceLinkClient(self.address, **self._options(RETRY_SECONDS, self.tenant))
+
+    def admin_client(self) -> AdminClient:
+        """Make a client of the admin plane, whose requests name the tenant themselves."""
+        return AdminClient(self.address, **self._options(RETRY_SECONDS, ""))
+
+    def _options(self, retry_for: float, tenant: str) -> ConnectionOptions:
+        options = self.options.copy()
+        options["retry_for"] = retry_for
+        options["tenant"] = tenant or None
+        return options
+
+
+def token_file_setting(help: str) -> Callable[[FC], FC]:  # noqa: A002 - click's name for it
+    """Declare --token-file."""
+    return setting("--token-file", type=_secret_file(), help=help)
+
+
+def read_token(file: IO[str] | None) -> str:
+    """Give the text of the token that a command was given; empty where there is none."""
+    return _read_secret(file, "SPACELINK_TOKEN")
+
+
+def _read_secret(file: IO[str] | None, variable: str) -> str:
+    if file is None:
+        return os.environ.get(variable, "").strip()
+    if not (text := file.read().strip()):
+        raise click.UsageError(f"{file.name} is empty")
+    return text
+
+
+def tls_settings(function: FC) -> FC:
+    """Declare how a client protects its connection."""
+    for declare in (
+        setting("--insecure", is_flag=True, help="Speak plain text wherever the server is."),
+        setting("--tls-key", type=_PEM, help="Its private key (PEM)."),
+        setting("--tls-cert", type=_PEM, help="Own certificate (PEM), for servers that ask for one."),
+        setting("--tls-ca", type=_PEM, help="Authorities of the server's certificate (PEM)."),
+    ):
+        function = declare(function)
+    return function
 
 
 def client_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the client options as a Connection, and tell its errors in one line."""
+    """Give a command of the data plane its Connection, and tell its errors in one line."""
+    return _command("--server", DEFAULT_TARGET, "The server.")(_tenant_setting(_check_tenant)(function))
 
-    @setting(
-        "--server",
-        default=DEFAULT_TARGET,
-        show_default=True,
-        metavar="HOST:PORT",
-        callback=_check_address,
-        help="The server.",
+
+def admin_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command of the admin plane its Connection, and tell its errors in one line."""
+    # What its requests name, the server checks; * is the installation itself.
+    return installation_command(_tenant_setting(None)(function))
+
+
+def installation_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Do what admin_command does, for commands that are about no tenant's own things."""
+    return _command("--admin-server", DEFAULT_ADMIN_TARGET, "The server's admin plane.")(function)
+
+
+def _tenant_setting(callback: Callable[..., str | None] | None) -> Callable[[FC], FC]:
+    return setting(
+        "--tenant",
+        metavar="ID",
+        callback=callback,
+        help="The tenant it is about, for tokens that are good for several.",
     )
-    @functools.wraps(function)
-    def command(*args: Any, server: str, **kwargs: Any) -> None:
-        # The SDK's warnings would repeat what the command tells.
-        logging.getLogger("spacelink").addHandler(logging.NullHandler())
-        try:
-            function(*args, connection=Connection(server), **kwargs)
-        except SpaceLinkError as error:
-            raise click.ClickException(describe(error, server)) from None
-
-    return command
 
 
-def describe(error: SpaceLinkError, server: str) -> str:
+def _check_tenant(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value and not is_identifier(value):
+        raise click.BadParameter(f"{value!r}: expected {IDENTIFIER_RULE}", ctx, param)
+    return value
+
+
+def _command(flag: str, default: str, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @setting(
+            flag,
+            "address",
+            default=default,
+            show_default=True,
+            metavar="HOST:PORT",
+            callback=_check_address,
+            help=text,
+        )
+        @token_file_setting("File with the token, - for standard input; or SPACELINK_TOKEN is the token.")
+        @setting(
+            "--api-key-file",
+            type=_secret_file(),
+            help="File with an API key instead; or SPACELINK_API_KEY is the key.",
+        )
+        @tls_settings
+        @functools.wraps(function)
+        def command(*args: Any, **kwargs: Any) -> None:
+            connection = _take_connection(kwargs)
+            # The SDK's warnings would repeat what the command tells.
+            logging.getLogger("spacelink").addHandler(logging.NullHandler())
+            try:
+                function(*args, connection=connection, **kwargs)
+            except SpaceLinkError as error:
+                raise click.ClickException(describe(error, connection.address)) from None
+            except UnicodeEncodeError:
+                raise click.UsageError("expected arguments in UTF-8") from None
+
+        return command
+
+    return decorate
+
+
+def _take_connection(settings: dict[str, Any]) -> Connection:
+    options = ConnectionOptions(
+        token=read_token(settings.pop("token_file")) or None,
+        api_key=_read_secret(settings.pop("api_key_file"), "SPACELINK_API_KEY") or None,
+        tls_ca=settings.pop("tls_ca"),
+        tls_cert=settings.pop("tls_cert"),
+        tls_key=settings.pop("tls_key"),
+        insecure=settings.pop("insecure"),
+    )
+    connection = Connection(settings.pop("address"), options, settings.pop("tenant", None) or "")
+    try:
+        # For what it has against them: it connects when it is first used.
+        AsyncSpaceLinkClient(connection.address, **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except SpaceLinkError as error:
+        raise click.ClickException(error.message) from None
+    return connection
+
+
+def _secret_file() -> click.File:
+    # What is not ASCII is not part of a token or a key; their readers say so.
+    return click.File(encoding="ascii", errors="replace")
+
+
+def describe(error: SpaceLinkError, address: str) -> str:
     """Say in one line what went wrong."""
+    if isinstance(error, UntrustedServerError):
+        return f"cannot speak with the server at {address}: {error.message}"
     if error.code is grpc.StatusCode.UNAVAILABLE and not error.reason:
-        # gRPC's text names its layers first and the cause last.
-        cause = error.message.rpartition(": ")[2]
-        return f"cannot reach the server at {server}: {cause}"
+        return f"cannot reach the server at {address}: {_cause(error.message)}"
+    if error.reason == "CREDENTIAL_REQUIRED":
+        return "the server asks for a credential: give --token-file FILE, or set SPACELINK_TOKEN"
     return " ".join(error.message.split())
+
+
+def _cause(message: str) -> str:
+    # gRPC's text names its layers first and the cause last.
+    cause = message.rpartition(": ")[2]
+    if cause == "Socket closed" and message.startswith("failed to connect"):
+        # All there is to see of a server that expects another kind of connection.
+        cause += "; it may speak TLS (tls_ca), or ask for a certificate (tls_cert)"
+    return cause
 
 
 def _check_address(ctx: click.Context, param: click.Parameter, value: str) -> str:

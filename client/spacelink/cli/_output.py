@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -14,6 +16,7 @@ from spacelink.cli._tables import SampleTable, print_records
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from _typeshed import DataclassInstance
     from click.decorators import FC
 
     from spacelink.columns import TelemetryColumns
@@ -30,6 +33,16 @@ def output_option(function: FC) -> FC:
         show_default="table on a terminal, json elsewhere",
         callback=_check_output,
         help="json is one object per line; arrow an Arrow IPC stream.",
+    )(function)
+
+
+def details_option(function: FC) -> FC:
+    """Declare --output for one thing that is not a row."""
+    return click.option(
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default=lambda: "table" if sys.stdout.isatty() else "json",
+        show_default="table on a terminal, json elsewhere",
     )(function)
 
 
@@ -65,19 +78,43 @@ def sample_writer(output: str, metrics: Sequence[str]) -> SampleWriter:
     return _JsonWriter()
 
 
-def write_records(output: str, records: Sequence[Mapping[str, object]]) -> None:
-    """Write a few records that all have the same keys."""
+def write_records(output: str, records: Sequence[Mapping[str, object]], *, things: str = "samples") -> None:
+    """Write a few records that all have the same keys.
+
+    Args:
+        output: one of FORMATS.
+        records: values are texts, numbers, truth values, None and lists of texts.
+        things: what they are, for a table without any.
+    """
     if output == "table":
-        print_records(records)
+        print_records(records, things)
     elif output == "json":
         for record in records:
             _print(json.dumps(record) + "\n")
     elif output == "csv":
-        _print(_rows.csv_lines([*map(list, records[:1]), *(list(record.values()) for record in records)]))
+        rows = (map(_csv_cell, record.values()) for record in records)
+        _print(_rows.csv_lines([*map(list, records[:1]), *map(list, rows)]))
     else:
         from spacelink.cli import _arrow  # noqa: PLC0415 - optional and slow to import
 
         _arrow.write_records(records)
+
+
+def to_record(item: DataclassInstance) -> dict[str, object]:
+    """Make a record of what the SDK gives, with times as RFC 3339 texts."""
+    return {name: _plain(value) for name, value in asdict(item).items()}
+
+
+def _plain(value: Any) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
+
+
+def _csv_cell(value: object) -> object:
+    return "\n".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _print(text: str) -> None:

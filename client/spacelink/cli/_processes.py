@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 # less.
 _STOP_SECONDS = 12.0
 _LOG_TAIL_LINES = 12
+
+# What the caller has set for other servers, credentials among it, is not for these.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SPACELINK_")}
 
 
 class Child:
@@ -42,6 +46,7 @@ class Child:
                 "spacelink.cli._child",
                 name,
                 *args,
+                env=_ENVIRONMENT,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE if is_read else log,
                 stderr=log,

@@ -14,7 +14,7 @@ from spacelink.cli import _rows
 from spacelink.columns import concatenate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from spacelink.columns import TelemetryColumns
 
@@ -36,6 +36,14 @@ def console(*, stderr: bool = False) -> Console:
 def plain_table() -> Table:
     """Make a table in the style of all of them."""
     return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+
+
+def details_table(rows: Iterable[tuple[str, Text | str]]) -> Table:
+    """Make a table of what there is to say about one thing: names and values."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(name, value if isinstance(value, Text) else Text(printable(value)))
+    return table
 
 
 def heading(metric: str) -> str:
@@ -95,20 +103,37 @@ def _sample_table(parts: Sequence[TelemetryColumns]) -> Table:
     return table
 
 
-def print_records(records: Sequence[Mapping[str, object]]) -> None:
-    """Print records that all have the same keys."""
+def print_records(records: Sequence[Mapping[str, object]], things: str = "samples") -> None:
+    """Print records that all have the same keys, or that there are no such things."""
     if not records:
-        console(stderr=True).print("no samples")
+        console(stderr=True).print(f"no {things}")
         return
     table = plain_table()
     for name, value in records[0].items():
-        table.add_column(name.replace("_", " "), justify="left" if isinstance(value, str) else "right")
+        # Folded, because half an id names nothing.
+        table.add_column(
+            name.replace("_", " "), justify="right" if _is_number(value) else "left", overflow="fold"
+        )
     for record in records:
         table.add_row(*(_cell(value) for value in record.values()))
     console().print(table)
 
 
-def _cell(value: object) -> str:
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _cell(value: object) -> Text:
+    """Write a value; what anybody may have chosen must not be taken for markup or control a terminal."""
+    if value is None or value is False:
+        return Text("-")
+    if isinstance(value, list):
+        return Text("\n").join(map(_cell, value))
     if isinstance(value, float):
-        return decimals(value)
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return Text(decimals(value))
+    return Text("yes" if value is True else f"{value:,}" if isinstance(value, int) else printable(str(value)))
+
+
+def printable(text: str) -> str:
+    """Write a text so that a terminal obeys nothing in it."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spacelink.cli._connection import Connection, client_command
 from spacelink.cli._moments import MomentParam
+from spacelink.cli._progress import byte_progress
 from spacelink.cli._samples_file import open_samples
-from spacelink.cli._tables import console
 from spacelink.columns import METRICS, TelemetryColumns, status_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from click.decorators import FC
 
@@ -106,7 +104,7 @@ def import_(connection: Connection, file: Path) -> None:
     with (
         open_samples(file) as samples,
         connection.client(_IMPORT_RETRY_SECONDS) as client,
-        _progress(file.stat().st_size) as advance,
+        byte_progress("reading", file.stat().st_size) as advance,
     ):
 
         def batches() -> Iterator[TelemetryColumns]:
@@ -116,13 +114,3 @@ def import_(connection: Connection, file: Path) -> None:
 
         count = client.ingest_columns(batches())
     click.echo(f"{count:,} samples committed")
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal; give what moves it to a number of bytes."""
-    stderr = console(stderr=True)
-    columns = (TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda position: bar.update(task, completed=position)

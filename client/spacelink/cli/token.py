@@ -1,28 +1,24 @@
-"""spacelink token: narrow and explain tokens, offline."""
+"""The `spacelink token` commands; those here are offline."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from spacelink._caveats import Expires
-from spacelink.cli._moments import DurationParam
-from spacelink.cli._tables import console
-from spacelink.cli.settings import setting
+from spacelink.cli import _token_admin, _token_bans
+from spacelink.cli._caveat_options import caveat_options, given
+from spacelink.cli._connection import read_token, token_file_setting
+from spacelink.cli._output import details_option
+from spacelink.cli._tables import console, details_table
 from spacelink.errors import InvalidTokenError
 from spacelink.token import InvalidCaveat, Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from click.decorators import FC
+    from collections.abc import Iterator
 
     from spacelink._caveats import Caveat
     from spacelink.token import TokenInfo
@@ -30,51 +26,28 @@ if TYPE_CHECKING:
 
 @click.group()
 def token() -> None:
-    """Narrow and explain capability tokens."""
+    """Mint, narrow, explain and ban capability tokens."""
 
 
-def _token_file() -> Callable[[FC], FC]:
-    return setting(
-        "--token-file",
-        # What is not ASCII is not part of a token; the decoder of tokens says so.
-        type=click.File(encoding="ascii", errors="replace"),
-        help="File that holds the token, - for standard input; without it, SPACELINK_TOKEN is the token.",
-    )
+_token_file = token_file_setting(
+    "File that holds the token, - for standard input; without it, SPACELINK_TOKEN is the token."
+)
 
 
 def _read_token(file: IO[str] | None) -> Token:
-    text = file.read() if file else os.environ.get("SPACELINK_TOKEN", "")
-    if not text.strip():
+    text = read_token(file)
+    if not text:
         raise click.UsageError("no token: give --token-file FILE, or set SPACELINK_TOKEN")
     try:
-        return Token.parse(text.strip())
+        return Token.parse(text)
     except InvalidTokenError as error:
         raise click.ClickException(error.message) from None
 
 
-def _to_instant(ctx: click.Context, param: click.Parameter, text: str | None) -> timedelta | str | None:
-    if text is None:
-        return None
-    try:
-        return timedelta(seconds=DurationParam().convert(text, param, ctx))
-    except click.BadParameter:
-        return text
-
-
 @token.command()
-@_token_file()
+@_token_file
 @click.option("--tenant", help="The only tenant it is good for; narrows an operator's token.")
-@click.option("--scope", multiple=True, help="Scope such as telemetry:write or telemetry:*; repeatable.")
-@click.option("--device", multiple=True, help="Device id, or site-7/* for all below site-7; repeatable.")
-@click.option("--network", multiple=True, help="Network id, or site-7/* for all below site-7; repeatable.")
-@click.option(
-    "--expires", callback=_to_instant, help="RFC 3339 time, or a duration such as 90s, 30m, 12h, 7d."
-)
-@click.option("--not-before", callback=_to_instant, help="RFC 3339 time, or a duration from now.")
-@click.option("--ip", multiple=True, help="Network such as 10.0.0.0/8 or 2001:db8::/32; repeatable.")
-@click.option("--rate-limit", help="Calls in each window, such as 100/minute.")
-@click.option("--quota", help="Units in each window, such as 10000/day.")
-@click.option("--label", help="Name of the holder, seen in lineage and audit.")
+@caveat_options
 def attenuate(token_file: IO[str] | None, **caveats: Any) -> None:
     """Print a narrower token: the given one with a caveat for each option.
 
@@ -88,23 +61,15 @@ def attenuate(token_file: IO[str] | None, **caveats: Any) -> None:
     """
     parent = _read_token(token_file)
     try:
-        # An option that may be repeated and was not given is an empty tuple.
-        narrower = parent.attenuate(
-            **{key: value for key, value in caveats.items() if value not in (None, ())}
-        )
+        narrower = parent.attenuate(**given(caveats))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(str(narrower))
 
 
 @token.command()
-@_token_file()
-@click.option(
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default=lambda: "table" if sys.stdout.isatty() else "json",
-    show_default="table on a terminal, json elsewhere",
-)
+@_token_file
+@details_option
 def inspect(token_file: IO[str] | None, output: str) -> None:
     """Explain a token. Only a server can tell whether it is authentic.
 
@@ -117,7 +82,7 @@ def inspect(token_file: IO[str] | None, output: str) -> None:
     if output == "json":
         click.echo(json.dumps(_to_json(info)))
     else:
-        console().print(_to_table(info))
+        console().print(details_table(_to_rows(info)))
 
 
 def _to_json(info: TokenInfo) -> dict[str, object]:
@@ -125,6 +90,7 @@ def _to_json(info: TokenInfo) -> dict[str, object]:
         "tenant": info.tenant,
         "token_id": info.token_id,
         "key_version": info.key_version,
+        "digest": info.digest,
         "expires": Expires(info.expires).value if info.expires else None,
         "labels": info.labels,
         "caveats": [_caveat_to_json(caveat) for caveat in info.caveats],
@@ -137,20 +103,22 @@ def _caveat_to_json(caveat: Caveat | InvalidCaveat) -> dict[str, str]:
     return {"key": caveat.key, "value": caveat.value}
 
 
-def _to_table(info: TokenInfo) -> Table:
-    table = Table.grid(padding=(0, 2))
+def _to_rows(info: TokenInfo) -> Iterator[tuple[str, str | Text]]:
     for name, value in _to_json(info).items():
         if name not in ("labels", "caveats"):
-            table.add_row(name, Text(str(value or "never")))
+            yield name, str(value or "never")
     for caveat in info.caveats:
         if isinstance(caveat, InvalidCaveat):
-            table.add_row("invalid caveat", Text(_escape(caveat.data), "red"))
-            table.add_row("", Text(caveat.problem))
+            yield "invalid caveat", Text(_escape(caveat.data), "red")
+            yield "", caveat.problem
         else:
-            table.add_row("caveat", Text(str(caveat)))
-    return table
+            yield "caveat", str(caveat)
 
 
 def _escape(data: bytes) -> str:
     """Write bytes that anybody may have chosen so that a terminal obeys none of them."""
     return repr(data)[2:-1]
+
+
+for command in (*_token_admin.COMMANDS, *_token_bans.COMMANDS):
+    token.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from spacelink._caveats import parse
@@ -22,6 +23,29 @@ if TYPE_CHECKING:
 _CACHE_SIZE = 16_384
 
 
+class CallLimits:
+    """The limits of a call: of its token and minter for good, of its tenant as they are now."""
+
+    def __init__(self, own: tuple[LimitKey, ...], quotas: Callable[[], tuple[LimitKey, ...]]) -> None:
+        """Join them.
+
+        Args:
+            own: of the token's chain and its minter's.
+            quotas: gives the tenant's; the same object until they change.
+        """
+        self._own = own
+        self._quotas = quotas
+        self._seen = quotas()
+        self._keys = _joined(self._seen, own)
+
+    def in_force(self) -> tuple[LimitKey, ...]:
+        """Give all of them, each once, an ancestor's before its descendants'."""
+        quotas = self._quotas()
+        if quotas is not self._seen:
+            self._seen, self._keys = quotas, _joined(quotas, self._own)
+        return self._keys
+
+
 class Allowances:
     """Finds the limits of calls: of the token's chain, of its minter's, of the tenant."""
 
@@ -36,8 +60,8 @@ class Allowances:
         self._quotas = quotas
         self._inherited: dict[tuple[str, str], tuple[LimitKey, ...]] = {}
 
-    async def limits(self, call: Call) -> tuple[LimitKey, ...]:
-        """Give the limits of a call, each once.
+    async def limits(self, call: Call) -> CallLimits:
+        """Give the limits of a call.
 
         Raises:
             UnavailableError: the store failed.
@@ -46,8 +70,8 @@ class Allowances:
         inherited = self._inherited.get((identifier.tenant, identifier.token_id))
         if inherited is None:
             inherited = await self._read(identifier)
-        found = (*self._quotas(call.tenant_id), *inherited, *call.principal.limits)
-        return tuple(dict.fromkeys(found)) if len(found) > 1 else found
+        own = (*inherited, *call.principal.limits)
+        return CallLimits(own, partial(self._quotas, call.tenant_id))
 
     async def _read(self, identifier: TokenIdentifier) -> tuple[LimitKey, ...]:
         name = (identifier.tenant, identifier.token_id)
@@ -56,6 +80,10 @@ class Allowances:
             self._inherited.clear()
         self._inherited[name] = _inherited(minted) if minted else ()
         return self._inherited[name]
+
+
+def _joined(quotas: tuple[LimitKey, ...], own: tuple[LimitKey, ...]) -> tuple[LimitKey, ...]:
+    return tuple(dict.fromkeys((*quotas, *own)))
 
 
 def _inherited(minted: MintedToken) -> tuple[LimitKey, ...]:

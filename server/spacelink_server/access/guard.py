@@ -10,9 +10,10 @@ from spacelink._caveats import CallContext, Device
 from spacelink_server.access.authorization import refusal_of
 
 if TYPE_CHECKING:
+    from spacelink_server.access.allowances import CallLimits
     from spacelink_server.access.call import Call
     from spacelink_server.access.errors import RefusedError
-    from spacelink_server.access.limits import Limiter, LimitKey
+    from spacelink_server.access.limits import Limiter
     from spacelink_server.access.open_calls import OpenCall
 
 # How long a stream waits for units of a limit before it ends: reading stops
@@ -29,9 +30,7 @@ _NO_TIME = datetime.fromtimestamp(0, UTC)
 class Guard:
     """Checks the batches of a call. Nothing here suspends where limits have units at hand."""
 
-    def __init__(
-        self, call: Call, open_call: OpenCall, limits: tuple[LimitKey, ...], limiter: Limiter
-    ) -> None:
+    def __init__(self, call: Call, open_call: OpenCall, limits: CallLimits, limiter: Limiter) -> None:
         """Make a guard of a call that was let in.
 
         Args:
@@ -75,8 +74,9 @@ class Guard:
             LimitExceededError: there are too few.
             UnavailableError: nobody knows how many there are.
         """
-        if self._limits and not self._limiter.try_take(self._limits, 1, sample_count):
-            await self._limiter.take(self._limits, 1, sample_count, _WAIT_SECONDS)
+        keys = self._limits.in_force()
+        if keys and not self._limiter.try_take(keys, 1, sample_count):
+            await self._limiter.take(keys, 1, sample_count, _WAIT_SECONDS)
 
     async def take_samples(self, sample_count: int) -> None:
         """Take the samples of a unary call, which is counted as a call already.
@@ -85,8 +85,8 @@ class Guard:
             LimitExceededError: there are too few units.
             UnavailableError: nobody knows how many there are.
         """
-        if self._limits:
-            await self._limiter.take(self._limits, 0, sample_count)
+        if keys := self._limits.in_force():
+            await self._limiter.take(keys, 0, sample_count)
 
 
 _current: ContextVar[Guard] = ContextVar("guard")

@@ -13,6 +13,7 @@ from spacelink_server.access import call, guard
 from spacelink_server.access.guard import Guard
 from spacelink_server.access.rules import PUBLIC
 from spacelink_server.errors import RequestError, UnavailableError
+from spacelink_server.rpc import kind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -85,7 +86,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or rule is PUBLIC:
             return handler  # type: ignore[no-any-return]
         entry = _Entry(self._gate, method, rule, counted=not handler.request_streaming)
-        wrapped: Handler = handler._replace(**{_kind(handler): _wrap(handler, entry)})
+        wrapped: Handler = handler._replace(**{kind(handler): _wrap(handler, entry)})
         return wrapped
 
 
@@ -127,8 +128,8 @@ class _Entry:
         metadata = context.invocation_metadata() or ()
         entered = gate.authorizer.authorize(self.rule, token, request, metadata, context.peer())
         limits = await gate.allowances.limits(entered)
-        if limits and self.counted:
-            await gate.limiter.take(limits, 1, 0)
+        if self.counted and (keys := limits.in_force()):
+            await gate.limiter.take(keys, 1, 0)
         call.enter(entered)
         guard.enter(Guard(entered, open_call, limits, gate.limiter))
 
@@ -141,7 +142,7 @@ class _Entry:
 
 def _wrap(handler: Any, entry: _Entry) -> Callable[..., Any]:
     """Wrap the behaviour, keeping its shape."""
-    behaviour = getattr(handler, _kind(handler))
+    behaviour = getattr(handler, kind(handler))
 
     async def unary_response(request: Any, context: Context) -> Any:
         with entry.gate.open_calls.hold(await entry.authenticate(context)) as open_call:
@@ -160,9 +161,3 @@ def _wrap(handler: Any, entry: _Entry) -> Callable[..., Any]:
                 await answer
 
     return stream_response if handler.response_streaming else unary_response
-
-
-def _kind(handler: Any) -> str:
-    requests = "stream" if handler.request_streaming else "unary"
-    responses = "stream" if handler.response_streaming else "unary"
-    return f"{requests}_{responses}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from spacelink_server.errors import UnavailableError
+from spacelink_server.errors import store_unavailable
 from spacelink_server.storage.store import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
-
-# The store is tried again every second once it has failed.
-_RETRY_SECONDS = 1.0
 
 
 class Database:
@@ -60,7 +57,7 @@ class Database:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._readers, self._store.read, work)
         except StoreUnavailableError:
-            raise _unavailable() from None
+            raise store_unavailable() from None
 
     async def _write(
         self, work: Callable[[Connection], _T], then: tuple[Callable[[], Awaitable[object]], ...]
@@ -69,13 +66,7 @@ class Database:
         try:
             answer = await loop.run_in_executor(self._writer, self._store.transact, work)
         except StoreUnavailableError:
-            raise _unavailable() from None
+            raise store_unavailable() from None
         for follow_up in then:
             await follow_up()
         return answer
-
-
-def _unavailable() -> UnavailableError:
-    return UnavailableError(
-        "STORE_UNAVAILABLE", "the store is not available now; nothing was changed", _RETRY_SECONDS
-    )

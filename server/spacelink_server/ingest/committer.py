@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
+from spacelink_server.errors import STORE_RETRY_SECONDS
 from spacelink_server.storage.store import (
     CommitGroup,
     CommitResult,
@@ -23,6 +23,7 @@ from spacelink_server.storage.store import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
+    from concurrent.futures import Executor
 
     from spacelink_server.ingest.live import LiveFeed
     from spacelink_server.storage.segments import Segment
@@ -32,9 +33,6 @@ logger = logging.getLogger(__name__)
 # The most payload in one transaction: at the 150 MB/s that SQLite commits here
 # it takes 50 ms, which bounds how long a small batch waits behind large ones.
 _GROUP_BYTES = 8 * 1024 * 1024
-
-# How often a store that failed is tried again.
-PROBE_SECONDS = 1.0
 
 # What a transaction needs besides its payload: index pages and the log.
 _PROBE_MARGIN_BYTES = 1024 * 1024
@@ -101,6 +99,7 @@ class Committer:
     def __init__(
         self,
         store: Store,
+        writer: Executor,
         feed: LiveFeed,
         queue_bytes: int,
         on_health: Callable[[bool], Awaitable[None]],
@@ -109,6 +108,7 @@ class Committer:
 
         Args:
             store: where to write.
+            writer: the one thread that writes to it.
             feed: told of what is committed.
             queue_bytes: past so much queued payload, room() waits.
             on_health: called with False when the store fails, with True when
@@ -125,7 +125,7 @@ class Committer:
         self._room = asyncio.Event()
         self._room.set()
         self._closing = False
-        self._thread = ThreadPoolExecutor(1, "committer")
+        self._writer = writer
 
     @property
     def has_room(self) -> bool:
@@ -182,7 +182,7 @@ class Committer:
                 continue
             group = self._take()
             try:
-                result = await loop.run_in_executor(self._thread, self._store.commit, _request(group))
+                result = await loop.run_in_executor(self._writer, self._store.commit, _request(group))
             except StoreUnavailableError as error:
                 await self._fail(group, error)
             except Exception as error:
@@ -190,18 +190,17 @@ class Committer:
                 await self._fail(group, StoreUnavailableError(str(error)))
             else:
                 self._succeed(group, result)
-        self._thread.shutdown()
 
     async def watch_health(self) -> None:
         """Probe a store that failed until it works again; runs for ever."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(PROBE_SECONDS)
+            await asyncio.sleep(STORE_RETRY_SECONDS)
             if self._healthy:
                 continue
             try:
                 size = _GROUP_BYTES + _PROBE_MARGIN_BYTES
-                await loop.run_in_executor(self._thread, self._store.probe, size)
+                await loop.run_in_executor(self._writer, self._store.probe, size)
             except StoreUnavailableError as error:
                 logger.warning("store still unavailable: %s", error)
             else:

@@ -21,14 +21,16 @@ from spacelink.v1.telemetry_pb2 import (
     IngestResponse,
     RejectedBatch,
 )
-from spacelink_server.errors import InvalidRequestError, RequestError, UnavailableError
-from spacelink_server.ingest.committer import PROBE_SECONDS, Committer
+from spacelink_server.access.limits import LimitExceededError
+from spacelink_server.errors import InvalidRequestError, RequestError, UnavailableError, store_unavailable
+from spacelink_server.ingest.committer import Committer
 from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of
 from spacelink_server.storage.store import Rejection, StoreUnavailableError, StreamKey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from spacelink_server.access.guard import Guard
     from spacelink_server.storage.segments import Segment
 
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
@@ -53,6 +55,7 @@ class IngestStream:
     def __init__(
         self,
         tenant_id: str,
+        guard: Guard,
         requests: AsyncIterator[bytes],
         context: Context,
         committer: Committer,
@@ -62,6 +65,7 @@ class IngestStream:
         self.tenant_id = tenant_id
         self.stream_id = ""
         self.epoch = 0
+        self._guard = guard
         self._requests = requests
         self._context = context
         self._committer = committer
@@ -164,7 +168,7 @@ class IngestStream:
             async for data in self._requests:
                 if self._lost:
                     return
-                self._take(data)
+                await self._take(data)
                 while self._received - self._committed >= self._limits.max_unacked_batches:
                     self._window_open.clear()
                     await self._window_open.wait()
@@ -176,11 +180,12 @@ class IngestStream:
             self._reading_done = True
             self._changed.set()
 
-    def _take(self, data: bytes) -> None:
+    async def _take(self, data: bytes) -> None:
+        self._guard.check()
         view = self._parse(data)
         kind = view.WhichOneof("message")
         if kind == "batch":
-            self._take_batch(view.batch, len(data))
+            await self._take_batch(view.batch, len(data))
         elif kind == "dropped":
             dropped = view.dropped
             if not 0 < dropped.first_sequence <= dropped.last_sequence:
@@ -195,7 +200,7 @@ class IngestStream:
         else:
             raise InvalidRequestError("message", "expected a batch or dropped")
 
-    def _take_batch(self, batch: Any, size: int) -> None:
+    async def _take_batch(self, batch: Any, size: int) -> None:
         sequence = batch.sequence
         if sequence <= self._received:
             self._check_repeat("batch.sequence", sequence)
@@ -204,11 +209,25 @@ class IngestStream:
         try:
             segments = segments_of(batch, size, self._limits)
         except InvalidBatchError as error:
-            rejection = Rejection(sequence, error.reason, str(error))
-            self._rejected.append(rejection)
-            self._advance(sequence, sequence, [], 0, rejection)
-        else:
-            self._advance(sequence, sequence, segments, size)
+            self._reject(Rejection(sequence, error.reason, str(error)))
+            return
+        refusal = self._guard.refusal(segments[0].device_id)
+        if refusal is not None:
+            self._reject(Rejection(sequence, refusal.reason, refusal.message))
+            return
+        try:
+            await self._guard.take_batch(sum(segment.sample_count for segment in segments))
+        except LimitExceededError as error:
+            if error.retry_seconds is not None:
+                raise
+            # It would be refused for ever, and block the stream.
+            self._reject(Rejection(sequence, error.reason, error.message))
+            return
+        self._advance(sequence, sequence, segments, size)
+
+    def _reject(self, rejection: Rejection) -> None:
+        self._rejected.append(rejection)
+        self._advance(rejection.sequence, rejection.sequence, [], 0, rejection)
 
     def _advance(
         self, first: int, last: int, segments: list[Segment], size: int, rejection: Rejection | None = None
@@ -279,13 +298,6 @@ class IngestStream:
 
 def _rejected_batch(rejection: Rejection) -> RejectedBatch:
     return RejectedBatch(**rejection._asdict())
-
-
-def store_unavailable() -> UnavailableError:
-    """Make the answer for when the store fails."""
-    return UnavailableError(
-        "STORE_UNAVAILABLE", "the store is not available now; nothing was changed", PROBE_SECONDS
-    )
 
 
 def draining() -> UnavailableError:

@@ -86,7 +86,12 @@ def split_page(rows: Sequence[_T], size: int, position: Callable[[_T], str]) -> 
     """
     page = rows[:size]
     more = len(rows) > size
-    return page, base64.urlsafe_b64encode(position(page[-1]).encode()).decode() if more else ""
+    return page, page_token(position(page[-1])) if more else ""
+
+
+def page_token(position: str) -> str:
+    """Give the token of the page behind a position."""
+    return base64.urlsafe_b64encode(position.encode()).decode()
 
 
 def parse_page_token(token: str) -> str:

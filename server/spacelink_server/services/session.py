@@ -60,7 +60,7 @@ class SessionService(SessionServiceServicer):
             role=role,
             scopes=_scopes(principal),
             labels=principal.labels,
-            limits=[await self._limit(key) for key in await self._allowances.limits(call)],
+            limits=[await self._limit(key) for key in (await self._allowances.limits(call)).in_force()],
         )
         if principal.expires is not None:
             response.expire_time.FromSeconds(int(principal.expires))

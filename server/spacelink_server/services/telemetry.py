@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -17,16 +14,19 @@ from spacelink._wire import SubmitRequestView, embed, is_exact
 from spacelink.columns import TelemetryColumns, canonical_view
 from spacelink.v1 import telemetry_pb2 as pb
 from spacelink.v1.telemetry_pb2_grpc import TelemetryServiceServicer
-from spacelink_server.errors import InvalidRequestError
+from spacelink_server.access import call, guard
+from spacelink_server.errors import InvalidRequestError, store_unavailable
 from spacelink_server.ingest.live import LiveFeed, Watcher
-from spacelink_server.ingest.stream import IngestStream, draining, store_unavailable
+from spacelink_server.ingest.stream import IngestStream, draining
 from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of
 from spacelink_server.scoring.summary import MetricAccumulator
+from spacelink_server.services import _requests
 from spacelink_server.storage import reading
 from spacelink_server.storage.store import Store, StoreUnavailableError, Submission
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Executor
 
     from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -37,20 +37,11 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# A single-tenant installation attributes all calls to this tenant.
-_DEFAULT_TENANT = "default"
-
 _MAX_DEVICE_IDS = 1000
-_MAX_PAGE_SIZE = 1000
-_DEFAULT_PAGE_SIZE = 100
 
 # A page ends earlier where it would not fit into the 4 MiB that a gRPC client
 # takes by default. A sample has at most 6 kB.
 _PAGE_BYTES = 3_000_000
-
-# Reads run in threads of their own: more would only contend for the two things
-# they need, the disk and Python's global lock.
-_READ_THREADS = 4
 
 # Fetched by one visit to a thread, which costs about as much as reading ten
 # parts of a minute each.
@@ -65,14 +56,20 @@ class TelemetryService(TelemetryServiceServicer):
     """Takes telemetry in and gives it back; see telemetry.proto."""
 
     def __init__(
-        self, store: Store, committer: Committer, feed: LiveFeed, streams: StreamRegistry, limits: Limits
+        self,
+        store: Store,
+        readers: Executor,
+        committer: Committer,
+        feed: LiveFeed,
+        streams: StreamRegistry,
+        limits: Limits,
     ) -> None:
         self._store = store
         self._committer = committer
         self._feed = feed
         self._streams = streams
         self._limits = limits
-        self._readers = ThreadPoolExecutor(_READ_THREADS, "reader")
+        self._readers = readers
 
     # The handlers below take and give bytes where rpc.py says so; the generated
     # signatures know messages only.
@@ -81,7 +78,14 @@ class TelemetryService(TelemetryServiceServicer):
         """Serve one producer's stream."""
         if self._streams.draining:
             raise draining()
-        stream = IngestStream(_DEFAULT_TENANT, request_iterator, context, self._committer, self._limits)
+        stream = IngestStream(
+            call.current().tenant_id,
+            guard.current(),
+            request_iterator,
+            context,
+            self._committer,
+            self._limits,
+        )
         await stream.open()
         self._streams.add(stream)
         try:
@@ -98,8 +102,10 @@ class TelemetryService(TelemetryServiceServicer):
             segments = segments_of(view.batch, len(request), self._limits)
         except InvalidBatchError as error:
             raise InvalidRequestError(f"batch.{error.field}", error.message, error.reason) from None
+        await guard.current().take_samples(sum(segment.sample_count for segment in segments))
+        submission = Submission(call.current().tenant_id, view.request_id, segments)
         try:
-            await self._committer.submit(Submission(_DEFAULT_TENANT, view.request_id, segments), len(request))
+            await self._committer.submit(submission, len(request))
         except StoreUnavailableError:
             raise store_unavailable() from None
         # Of the batch: what is stored has repeated samples left out.
@@ -108,11 +114,12 @@ class TelemetryService(TelemetryServiceServicer):
     async def QueryTelemetry(self, request: pb.QueryTelemetryRequest, context: Context) -> AsyncIterator[Any]:
         """Stream samples, as they are stored where possible."""
         start, end = _range(request)
+        tenant_id = call.current().tenant_id
         after = request.after_device_id
         if after:
             _check_device_id("after_device_id", after)
         for device_id in await self._devices(request.device_ids, after=after):
-            parts = reading.read(self._store, _DEFAULT_TENANT, device_id, start, end)
+            parts = reading.read(self._store, tenant_id, device_id, start, end)
             async for payload in self._in_thread(_payloads(parts, request.metrics)):
                 yield embed(pb.QueryTelemetryResponse.BATCH_FIELD_NUMBER, payload)
 
@@ -122,12 +129,13 @@ class TelemetryService(TelemetryServiceServicer):
         context: Context,
     ) -> pb.ListLatestTelemetryResponse:
         """List the newest sample of each device."""
-        size = _page_size(request.page_size)
-        after = _parse_page_token(request.page_token)
+        tenant_id = call.current().tenant_id
+        size = _requests.page_size(request.page_size)
+        after = _requests.parse_page_token(request.page_token)
         ids = await self._devices(request.device_ids, after=after, limit=size + 1)
         page = ids[:size]
         samples = await self._call(
-            lambda: [reading.newest_sample(self._store, _DEFAULT_TENANT, device_id) for device_id in page]
+            lambda: [reading.newest_sample(self._store, tenant_id, device_id) for device_id in page]
         )
         response = pb.ListLatestTelemetryResponse()
         room = _PAGE_BYTES
@@ -141,7 +149,7 @@ class TelemetryService(TelemetryServiceServicer):
             if data:
                 response.batches.append(pb.TelemetryBatch.FromString(data))
         if ids and listed != ids[-1]:
-            response.next_page_token = _page_token(listed)
+            response.next_page_token = _requests.page_token(listed)
         return response
 
     async def SummarizeTelemetry(
@@ -151,11 +159,12 @@ class TelemetryService(TelemetryServiceServicer):
     ) -> pb.SummarizeTelemetryResponse:
         """Summarise metrics over a range."""
         start, end = _range(request)
+        tenant_id = call.current().tenant_id
         response = pb.SummarizeTelemetryResponse()
         total = _Summary("", request.metrics)
         for device_id in await self._devices(request.device_ids):
             summary = _Summary(device_id, request.metrics) if request.per_device else total
-            parts = reading.read(self._store, _DEFAULT_TENANT, device_id, start, end)
+            parts = reading.read(self._store, tenant_id, device_id, start, end)
             # A visit to a thread for each device: a caller that goes away ends
             # the work at the next one.
             await self._call(partial(summary.add_all, parts))
@@ -168,7 +177,7 @@ class TelemetryService(TelemetryServiceServicer):
     async def WatchTelemetry(self, request: pb.WatchTelemetryRequest, context: Context) -> AsyncIterator[Any]:
         """Stream batches as they are committed."""
         _check_device_ids(request.device_ids)
-        watcher = Watcher(_DEFAULT_TENANT, request.device_ids)
+        watcher = Watcher(call.current().tenant_id, request.device_ids)
         self._feed.add(watcher)
         try:
             # Tells the caller that nothing committed from now on is missed.
@@ -188,7 +197,8 @@ class TelemetryService(TelemetryServiceServicer):
         if wanted:
             ids = sorted({device_id for device_id in wanted if device_id > after})
             return ids if limit < 0 else ids[:limit]
-        return await self._call(lambda: self._store.device_ids(_DEFAULT_TENANT, after=after, limit=limit))
+        tenant_id = call.current().tenant_id
+        return await self._call(lambda: self._store.device_ids(tenant_id, after=after, limit=limit))
 
     async def _call(self, function: Callable[[], _T]) -> _T:
         """Run a reading function in a thread."""
@@ -313,23 +323,3 @@ def _nanos(field: str, time: Timestamp) -> int:
         raise InvalidRequestError(field, "expected a time from 1677 to 2262")
     # No sample is older than 1970.
     return max(nanos, 0)
-
-
-def _page_size(size: int) -> int:
-    if size < 0:
-        raise InvalidRequestError("page_size", f"expected 0 to {_MAX_PAGE_SIZE}")
-    return min(size or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
-
-
-def _page_token(device_id: str) -> str:
-    return base64.urlsafe_b64encode(device_id.encode()).decode()
-
-
-def _parse_page_token(token: str) -> str:
-    try:
-        device_id = base64.b64decode(token.encode("ascii"), b"-_", validate=True).decode("ascii")
-    except (binascii.Error, UnicodeError):
-        device_id = "*"
-    if token and not is_identifier(device_id):
-        raise InvalidRequestError("page_token", "expected the next_page_token of the answer before")
-    return device_id

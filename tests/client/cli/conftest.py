@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from spacelink.cli import main
+from tests.client.recorder import Recorder
 from tests.conftest import ServerProcess
 
 SPACELINK = [sys.executable, "-m", "spacelink"]
@@ -43,6 +44,38 @@ def run(server: ServerProcess) -> Run:
     return run
 
 
+class Ask(Protocol):
+    """Type of the fixture ask."""
+
+    def __call__(self, *args: str, stdin: str | None = None, **variables: str) -> Result: ...
+
+
+# Set for somebody else, these would change what a test sees.
+_CLEAN = dict.fromkeys(
+    (
+        "SPACELINK_TOKEN",
+        "SPACELINK_TOKEN_FILE",
+        "SPACELINK_API_KEY",
+        "SPACELINK_API_KEY_FILE",
+        "SPACELINK_TENANT",
+    )
+)
+
+
+@pytest.fixture
+def ask(recorder: Recorder) -> Ask:
+    """Run a command in a pipe, against the recorder."""
+
+    def ask(*args: str, stdin: str | None = None, **variables: str) -> Result:
+        servers = {"SPACELINK_SERVER": recorder.address, "SPACELINK_ADMIN_SERVER": recorder.address}
+        result = CliRunner().invoke(main, args, input=stdin, env={**_CLEAN, **servers, **variables})
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return ask
+
+
 @dataclass
 class Terminal:
     """A command that believes to be on a terminal."""
@@ -57,6 +90,10 @@ class Terminal:
         while not all(part in self.text for part in parts):
             assert time.monotonic() < deadline, f"{parts} not in {self.text}"
             assert self._read(), f"ended before {parts}: {self.text}"
+
+    def type(self, text: str) -> None:
+        """Type what the command reads."""
+        os.write(self.file, text.encode())
 
     def wait(self) -> int:
         """Read to the end and give the exit status."""
@@ -75,12 +112,27 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*args: str, columns: int = 140, lines: int = 40) -> Iterator[Terminal]:
-    """Run a command on a terminal of its own; it is killed at the end."""
+def terminal(
+    *args: str, columns: int = 140, lines: int = 40, stdout: int | None = None
+) -> Iterator[Terminal]:
+    """Run a command on a terminal of its own; it is killed at the end.
+
+    Args:
+        args: the command.
+        columns: the terminal's width.
+        lines: its height.
+        stdout: where its standard output goes instead.
+    """
     ours, theirs = pty.openpty()
     size = {"COLUMNS": str(columns), "LINES": str(lines), "TERM": "xterm"}
     process = subprocess.Popen(
-        [*SPACELINK, *args], stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, **size}
+        [*SPACELINK, *args],
+        stdin=theirs,
+        stdout=theirs if stdout is None else stdout,
+        stderr=theirs,
+        env={**os.environ, **size},
+        # Passwords are asked for on the controlling terminal, which must not be ours.
+        start_new_session=True,
     )
     os.close(theirs)
     try:

@@ -92,8 +92,8 @@ async def test_following_outlives_a_server_that_restarts(servers: StartServer, t
     server = servers(tmp_path)
     fleet = Fleet()
     async with (
-        AsyncSpaceLinkClient(server.address, retry_for=0.5) as client,
-        AsyncSpaceLinkClient(server.address) as sender,
+        AsyncSpaceLinkClient(server.address, token=server.token, retry_for=0.5) as client,
+        AsyncSpaceLinkClient(server.address, token=server.token) as sender,
     ):
         await sender.ingest_columns([sample("dish-01", 1)])
         following = asyncio.ensure_future(follow(client, fleet))
@@ -109,6 +109,6 @@ async def test_following_outlives_a_server_that_restarts(servers: StartServer, t
 async def test_following_nobody_is_an_error(servers: StartServer, tmp_path: Path) -> None:
     server = servers(tmp_path)
     server.kill()
-    async with AsyncSpaceLinkClient(server.address, retry_for=0.1) as client:
+    async with AsyncSpaceLinkClient(server.address, token=server.token, retry_for=0.1) as client:
         with pytest.raises(errors.UnavailableError):
             await follow(client, Fleet())

@@ -34,7 +34,7 @@ def stored(server: ServerProcess, device_id: str) -> TelemetryColumns:
     samples = TelemetryColumns.from_arrays(
         device_id, NOON + np.arange(300) * 1_000_000_007, status=rng.integers(0, 5, 300), **metrics
     )
-    with SpaceLinkClient(server.address) as client:
+    with SpaceLinkClient(server.address, token=server.token) as client:
         client.ingest_columns([samples])
     return samples
 
@@ -95,7 +95,7 @@ def test_what_query_writes_import_stores_bit_for_bit(
     other = servers(tmp_path / "other")
     result = run("telemetry", "import", "--server", other.address, str(file))
     assert (result.exit_code, result.stdout) == (0, "300 samples committed\n")
-    with SpaceLinkClient(other.address) as client:
+    with SpaceLinkClient(other.address, token=other.token) as client:
         copy = client.query_telemetry(stored.device_id, as_columns=True)[stored.device_id]
     assert np.array_equal(copy.time_unix_nano, stored.time_unix_nano)
     assert set(copy.metrics) == set(stored.metrics)
@@ -188,7 +188,7 @@ def test_no_samples_are_no_error(run: Run, device_id: str) -> None:
 
 
 def test_a_reader_that_goes_away_leaves_no_noise(server: ServerProcess, device_id: str) -> None:
-    with SpaceLinkClient(server.address) as client:
+    with SpaceLinkClient(server.address, token=server.token) as client:
         client.ingest(device_id, NOON + np.arange(20_000), latency_ms=np.zeros(20_000))
     query = ["telemetry", "query", "--server", server.address, "--device-id", device_id]
     for output in ("json", "csv", "arrow"):
@@ -217,7 +217,7 @@ def test_watch_writes_samples_as_they_are_committed(server: ServerProcess, devic
 
     def send() -> None:
         number = 0
-        with SpaceLinkClient(server.address) as client:
+        with SpaceLinkClient(server.address, token=server.token) as client:
             while not seen.wait(0.2):
                 client.ingest(device_id, [NOON + number], power_w=[number])
                 number += 1
@@ -251,7 +251,7 @@ def test_on_a_terminal_results_are_tables(server: ServerProcess, stored: Telemet
 def test_on_a_terminal_watch_is_a_live_table(server: ServerProcess, stored: TelemetryColumns) -> None:
     with terminal("telemetry", "watch", "--server", server.address) as screen:
         screen.read_until(stored.device_id, "devices, 0.0 samples/s")
-        with SpaceLinkClient(server.address) as client:
+        with SpaceLinkClient(server.address, token=server.token) as client:
             client.ingest(stored.device_id, [NOON + 10**12], latency_ms=[123.25])
             screen.read_until("123.25")
         screen.process.send_signal(signal.SIGINT)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -130,6 +131,7 @@ def test_inspect_as_json() -> None:
         "tenant": "acme",
         "token_id": TOKEN_ID,
         "key_version": 3,
+        "digest": hashlib.sha256(token.macaroon.signature).hexdigest(),
         "expires": "2027-01-01T12:00:00Z",
         "labels": ["site-7"],
         "caveats": [
@@ -142,11 +144,11 @@ def test_inspect_as_json() -> None:
 
 
 def test_inspect_as_table() -> None:
-    result = run(
-        "inspect", "--output", "table", token=str(minted(b"device = site-7/* [bold]x[/bold]", b"label = a"))
-    )
+    token = minted(b"device = site-7/* [bold]x[/bold]", b"label = a")
+    result = run("inspect", "--output", "table", token=str(token))
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert lines[:4] == ["tenant acme", f"token_id {TOKEN_ID}", "key_version 3", "expires never"]
+    assert lines[:3] == ["tenant acme", f"token_id {TOKEN_ID}", "key_version 3"]
+    assert lines[3:5] == [f"digest {token.inspect().digest}", "expires never"]
     assert "caveat label = a" in lines
     assert "invalid caveat device = site-7/* [bold]x[/bold]" in lines
 

@@ -14,6 +14,9 @@ import pytest
 
 from tests.client.cli.conftest import DEADLINE_SECONDS, SPACELINK, terminal
 
+# What is set for other servers is not for those that are started here.
+ELSEWHERE = {"SPACELINK_TOKEN": "of another server", "SPACELINK_TLS_CA": "of-another-server.pem"}
+
 
 def start(*arguments: str, temporary: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
@@ -21,7 +24,7 @@ def start(*arguments: str, temporary: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "TMPDIR": str(temporary)},
+        env={**os.environ, **ELSEWHERE, "TMPDIR": str(temporary)},
     )
 
 

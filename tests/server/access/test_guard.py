@@ -10,6 +10,7 @@ import pytest
 
 from spacelink.token import Token
 from spacelink_server.access import guard as guard_module
+from spacelink_server.access.allowances import CallLimits
 from spacelink_server.access.call import Call
 from spacelink_server.access.errors import RefusedError
 from spacelink_server.access.guard import Guard
@@ -35,7 +36,7 @@ async def guarding(installation: Installation, token: Token, *quotas: LimitKey) 
     verified = installation.verifier.verify(str(token))
     call = Call("default", verified, None)
     with installation.open_calls.hold(verified) as open_call:
-        yield Guard(call, open_call, (*quotas, *verified.limits), installation.limiter)
+        yield Guard(call, open_call, CallLimits(verified.limits, lambda: quotas), installation.limiter)
 
 
 async def test_devices(installation: Installation, token: Token) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,7 +58,8 @@ class Harness:
         self.store = FaultyStore(directory)
         self.feed = LiveFeed()
         self.health: list[bool] = []
-        self.committer = Committer(self.store, self.feed, QUEUE_BYTES, self._note_health)
+        self.writer = ThreadPoolExecutor(1)
+        self.committer = Committer(self.store, self.writer, self.feed, QUEUE_BYTES, self._note_health)
         self.running = asyncio.create_task(self.committer.run())
 
     async def _note_health(self, healthy: bool) -> None:
@@ -72,6 +74,7 @@ class Harness:
         self.store.gate.set()
         self.committer.close()
         await self.running
+        self.writer.shutdown()
         self.store.close()
 
     async def open(self, stream_id: str) -> Listener:
@@ -317,7 +320,7 @@ async def test_any_error_of_the_store_is_survived(harness: Harness, caplog: pyte
 
 
 async def test_health_comes_back_by_itself(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PROBE_SECONDS", 0.001)
+    monkeypatch.setattr(module, "STORE_RETRY_SECONDS", 0.001)
     watching = asyncio.create_task(harness.committer.watch_health())
     harness.store.break_down()
     for _ in range(2):

@@ -13,7 +13,7 @@ class Stream(IngestStream):
 
     def __init__(self, stream_id: str, epoch: int, tenant_id: str = "t") -> None:
         nothing: Any = None
-        super().__init__(tenant_id, nothing, nothing, nothing, Limits())
+        super().__init__(tenant_id, nothing, nothing, nothing, nothing, Limits())
         self.stream_id = stream_id
         self.epoch = epoch
         self.heard: list[str] = []

@@ -14,6 +14,7 @@ from spacelink.v1.telemetry_pb2_grpc import TelemetryServiceStub
 from spacelink_server.ingest import live
 from spacelink_server.storage.store import StoreUnavailableError
 from tests import encodings
+from tests.credentials import AuthorizedChannel
 from tests.server.plane import LIMITS, TENANT, Plane, running_plane, status_of
 from tests.server.samples import DAY, HOUR, SECOND, T0, batch, columns, samples_in, samples_of, segment
 from tests.server.waiting import until
@@ -31,7 +32,7 @@ SERVICE = "/spacelink.v1.TelemetryService/"
 
 @pytest.fixture(scope="module")
 def channel(server: ServerProcess) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(server.address) as channel:
+    with AuthorizedChannel(grpc.insecure_channel(server.address), server.token) as channel:
         yield channel
 
 

@@ -1,0 +1,118 @@
+"""The planes: listeners with interceptors, health and reflection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from spacelink_server.config import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from spacelink_server.config import Address, ServerConfig
+
+    Health: TypeAlias = health.aio.HealthServicer
+
+_OPTIONS = (
+    # Two servers must not share a port by accident.
+    ("grpc.so_reuseport", 0),
+    # Room for the largest batch with all that surrounds it.
+    ("grpc.max_receive_message_length", 8 * 1024 * 1024),
+    ("grpc.max_send_message_length", 8 * 1024 * 1024),
+    # Without these, megabytes of a stream are taken in before a producer feels
+    # that the server has stopped reading.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 64 * 1024),
+    # Producers behind satellite links ping every minute to keep their path open.
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 30_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """A listener.
+
+    Attributes:
+        server: to register services with.
+        health: the health service on it.
+        services: the full names of the services registered.
+        address: where it listens, with the port that the system chose.
+    """
+
+    server: grpc.aio.Server
+    health: Health
+    services: tuple[str, ...]
+    address: Address
+
+    async def set_serving(self, serving: bool) -> None:
+        """Say in the plane's health whether its services can serve."""
+        states = health_pb2.HealthCheckResponse
+        for service in ("", *self.services):
+            await self.health.set(service, states.SERVING if serving else states.NOT_SERVING)
+
+
+def open_plane(
+    config: ServerConfig,
+    setting: str,
+    services: tuple[str, ...],
+    interceptors: Sequence[grpc.aio.ServerInterceptor],
+) -> Plane:
+    """Bind a listener, which takes no calls before its server is started.
+
+    Args:
+        config: the server's settings.
+        setting: which of them has the address: "listen" or "admin_listen".
+        services: the full names of the services that will be registered.
+        interceptors: the outermost first.
+
+    Raises:
+        ConfigError: it cannot listen there.
+    """
+    address: Address = getattr(config, setting)
+    server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    if config.reflection:
+        names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+    try:
+        if config.tls is None:
+            port = server.add_insecure_port(str(address))
+        else:
+            port = server.add_secure_port(str(address), config.tls.credentials())
+    except RuntimeError:
+        raise ConfigError(f"{setting} {address}: cannot listen there; is the address in use?") from None
+    return Plane(server, servicer, services, replace(address, port=port))
+
+
+class ServingHealth:
+    """Says in the planes' health whether everything works that calls need."""
+
+    def __init__(self) -> None:
+        """Begin with no plane to say it on."""
+        self._planes: tuple[Plane, ...] = ()
+        self._failing: set[str] = set()
+
+    def reporter(self, part: str) -> Callable[[bool], Awaitable[None]]:
+        """Give what a part calls with False when it fails, with True when it works again."""
+
+        async def report(works: bool) -> None:
+            (self._failing.discard if works else self._failing.add)(part)
+            await self._publish()
+
+        return report
+
+    async def start(self, *planes: Plane) -> None:
+        """Say it on these planes from now on."""
+        self._planes = planes
+        await self._publish()
+
+    async def _publish(self) -> None:
+        for plane in self._planes:
+            await plane.set_serving(not self._failing)

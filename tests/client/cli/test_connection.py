@@ -1,0 +1,137 @@
+"""What all client commands share: credentials, tenants, and how errors are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import pytest
+
+from spacelink.cli._connection import describe
+from spacelink.errors import UnavailableError, UntrustedServerError
+from tests.client.cli.conftest import Ask
+from tests.client.recorder import Recorder
+from tests.client.tokens import minted
+
+TOKEN = minted()
+KEY = "slak_acme.key.secret"
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(f"{TOKEN}\n")
+    return path
+
+
+def presented(recorder: Recorder) -> dict[str, str]:
+    (call,) = recorder.calls
+    names = ("authorization", "x-api-key", "x-spacelink-tenant")
+    recorder.calls.clear()
+    return {name: call.metadata[name] for name in names if name in call.metadata}
+
+
+def test_without_a_credential_none_is_presented(ask: Ask, recorder: Recorder) -> None:
+    assert ask("session", "show").exit_code == 0
+    assert presented(recorder) == {}
+
+
+def test_the_token_may_come_in_all_these_ways(ask: Ask, recorder: Recorder, token_file: Path) -> None:
+    ask("session", "show", "--token-file", str(token_file))
+    ask("session", "show", "--token-file", "-", stdin=f"{TOKEN}\n")
+    ask("session", "show", SPACELINK_TOKEN=str(TOKEN))
+    ask("session", "show", SPACELINK_TOKEN_FILE=str(token_file))
+    ask("session", "show", "--token-file", str(token_file), SPACELINK_TOKEN=str(minted()))
+    ask("token", "list", "--token-file", str(token_file))
+    headers = [call.metadata["authorization"] for call in recorder.calls]
+    assert headers == [f"Bearer {TOKEN}"] * 6
+
+
+def test_an_api_key_instead(ask: Ask, recorder: Recorder, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text(f"{KEY}\n")
+    ask("session", "show", "--api-key-file", str(path))
+    assert presented(recorder) == {"x-api-key": KEY}
+    ask("session", "show", SPACELINK_API_KEY=KEY)
+    assert presented(recorder) == {"x-api-key": KEY}
+
+
+def test_two_credentials_are_one_too_many(ask: Ask, recorder: Recorder) -> None:
+    result = ask("session", "show", SPACELINK_API_KEY=KEY, SPACELINK_TOKEN=str(TOKEN))
+    assert result.exit_code == 2
+    assert "expected one credential, not token and api_key" in result.stderr
+    assert KEY not in result.output
+    assert recorder.calls == []
+
+
+@pytest.mark.parametrize("text", [f"{TOKEN}=", "slk_é"])
+def test_what_is_no_token_is_refused_and_not_shown(ask: Ask, recorder: Recorder, text: str) -> None:
+    result = ask("session", "show", "--token-file", "-", stdin=text)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: token: not base64url")
+    assert text not in result.output
+    assert recorder.calls == []
+
+
+@pytest.mark.parametrize("flag", ["--token-file", "--api-key-file"])
+def test_an_empty_file_is_no_credential(ask: Ask, recorder: Recorder, tmp_path: Path, flag: str) -> None:
+    (tmp_path / "empty").write_text("\n")
+    result = ask("session", "show", flag, str(tmp_path / "empty"))
+    assert result.exit_code == 2
+    assert "empty is empty" in result.stderr
+    assert recorder.calls == []
+
+
+def test_a_call_names_its_tenant(ask: Ask, recorder: Recorder) -> None:
+    ask("session", "show", "--tenant", "acme")
+    assert presented(recorder) == {"x-spacelink-tenant": "acme"}
+    ask("telemetry", "summary", SPACELINK_TENANT="acme")
+    assert presented(recorder) == {"x-spacelink-tenant": "acme"}
+    assert ask("session", "show", "--tenant", "a b").exit_code == 2
+
+
+@pytest.mark.parametrize("command", [("user", "disable"), ("telemetry", "latest", "--device-id")])
+def test_arguments_are_text(ask: Ask, recorder: Recorder, command: tuple[str, ...]) -> None:
+    result = ask(*command, "\udcff")
+    assert result.exit_code == 2
+    assert "expected arguments in UTF-8" in result.stderr
+    assert recorder.calls == []
+
+
+def test_a_refusal_is_told_in_a_line(ask: Ask, recorder: Recorder) -> None:
+    recorder.answers["GetSession"] = grpc.StatusCode.PERMISSION_DENIED
+    result = ask("session", "show", SPACELINK_TOKEN=str(TOKEN))
+    assert (result.exit_code, result.stderr) == (1, "Error: as told\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            UnavailableError("failed to connect to all addresses; last error: x: Connection refused"),
+            "cannot reach the server at h:1: Connection refused",
+        ),
+        (
+            UnavailableError("failed to connect to all addresses; last error: x: Socket closed"),
+            "cannot reach the server at h:1: Socket closed; it may speak TLS (tls_ca), or ask for a "
+            "certificate (tls_cert)",
+        ),
+        (UnavailableError("Socket closed"), "cannot reach the server at h:1: Socket closed"),
+        (UnavailableError("the disk is full", reason="STORE_UNAVAILABLE"), "the disk is full"),
+        (UntrustedServerError("no TLS"), "cannot speak with the server at h:1: no TLS"),
+        (
+            UnavailableError("send a token as ...", reason="CREDENTIAL_REQUIRED"),
+            "the server asks for a credential: give --token-file FILE, or set SPACELINK_TOKEN",
+        ),
+    ],
+)
+def test_errors_are_told_in_a_line(error: UnavailableError, text: str) -> None:
+    assert describe(error, "h:1") == text
+
+
+@pytest.mark.parametrize("address", ["", "h", "h:", ":1", "h:x"])
+@pytest.mark.parametrize("command", [("session", "show", "--server"), ("token", "list", "--admin-server")])
+def test_an_address_has_a_port(ask: Ask, command: tuple[str, ...], address: str) -> None:
+    result = ask(*command, address)
+    assert result.exit_code == 2
+    assert "expected HOST:PORT" in result.stderr

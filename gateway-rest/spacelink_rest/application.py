@@ -91,7 +91,10 @@ def admin_application(upstream: AdminUpstream, *, max_body_bytes: int) -> FastAP
 
 def _application(title: str, routers: Sequence[APIRouter], max_body_bytes: int) -> FastAPI:
     app = FastAPIOffline(
-        title=title, version=version("spacelink"), description=_INTRODUCTION, redoc_url=None,
+        title=title,
+        version=version("spacelink"),
+        description=_INTRODUCTION,
+        redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
     )
     problems.install(app)

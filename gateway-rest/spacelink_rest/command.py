@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from spacelink._addresses import Address
 from spacelink._channel import DEFAULT_ADMIN_TARGET, DEFAULT_TARGET, Security
+from spacelink._listeners import Address, parse_networks
 from spacelink.cli.settings import config_file, setting
 from spacelink_rest.config import RestConfig, Tls
 from spacelink_rest.serving import ListenError, serve
@@ -54,13 +54,13 @@ _MAX_BODY_BYTES = 8 * 1024 * 1024
     "--cors-origin",
     multiple=True,
     metavar="ORIGIN",
-    help="Origin whose pages may call the data routes, such as https://example.org; repeatable.",
+    help="Origin whose pages may call the data routes, such as https://example.org; may be repeated.",
 )
 @setting(
     "--trusted-proxy",
     multiple=True,
-    metavar="ADDRESS",
-    help="Address or network of a proxy whose X-Forwarded-For counts; repeatable.",
+    metavar="CIDR",
+    help="Network of proxies whose X-Forwarded-For is believed; may be repeated.",
 )
 @setting(
     "--max-body-bytes",
@@ -116,7 +116,7 @@ def _config(**settings: Any) -> RestConfig:
         admin_listen=Address.parse("admin_listen", take("admin_listen")),
         tls=Tls.from_files(take("tls_cert"), take("tls_key"), take("tls_client_ca")),
         cors_origins=take("cors_origin"),
-        trusted_proxies=take("trusted_proxy"),
+        trusted_proxies=parse_networks("trusted_proxy", take("trusted_proxy")),
         **settings,
     )
 

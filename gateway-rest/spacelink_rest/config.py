@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from spacelink._listeners import ConfigError, check_protection
 from spacelink._tls import read_authorities, read_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spacelink._addresses import Address
     from spacelink._channel import Security
+    from spacelink._listeners import Address, AddressRange
 
 _ORIGIN = re.compile(r"\*|https?://[^/?#\s]+")
 
@@ -45,7 +45,7 @@ class Tls:
             read_authorities("tls_client_ca", client_ca)
         if cert is None or key is None:
             if client_ca is not None:
-                raise ValueError("tls_client_ca: expected tls_cert and tls_key with it")
+                raise ConfigError("tls_client_ca: expected tls_cert and tls_key with it")
             return None
         return cls(cert, key, client_ca)
 
@@ -63,7 +63,7 @@ class RestConfig:
         tls: what both speak TLS with; None: plain HTTP.
         insecure: plain HTTP is wanted wherever they listen.
         cors_origins: origins whose pages may call the data routes.
-        trusted_proxies: addresses and networks whose X-Forwarded-For counts.
+        trusted_proxies: networks of proxies whose X-Forwarded-For is believed.
         max_body_bytes: the most bytes that a body may have.
     """
 
@@ -75,32 +75,12 @@ class RestConfig:
     tls: Tls | None
     insecure: bool
     cors_origins: tuple[str, ...]
-    trusted_proxies: tuple[str, ...]
+    trusted_proxies: tuple[AddressRange, ...]
     max_body_bytes: int
 
     def __post_init__(self) -> None:
         for origin in self.cors_origins:
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"cors_origin {origin!r}: expected an origin such as https://example.org")
-        for proxy in self.trusted_proxies:
-            _check_network(proxy)
-        self._check_listeners()
-
-    def _check_listeners(self) -> None:
-        if self.insecure and self.tls is not None:
-            raise ValueError("insecure: expected no tls_cert with it")
-        if self.insecure or self.tls is not None:
-            return
-        for name, address in (("listen", self.listen), ("admin_listen", self.admin_listen)):
-            if not address.is_loopback:
-                raise ValueError(
-                    f"{name} {address}: expected a loopback address such as 127.0.0.1; "
-                    "others need tls_cert and tls_key, or insecure to do without"
-                )
-
-
-def _check_network(text: str) -> None:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError as error:
-        raise ValueError(f"trusted_proxy {text!r}: expected an address or a network: {error}") from None
+                raise ConfigError(f"cors_origin {origin!r}: expected an origin such as https://example.org")
+        addresses = {"listen": self.listen, "admin_listen": self.admin_listen}
+        check_protection(addresses, has_tls=self.tls is not None, insecure=self.insecure)

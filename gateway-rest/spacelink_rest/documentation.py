@@ -110,6 +110,4 @@ def _problem(status: HTTPStatus, text: str) -> dict[str, Any]:
 
 
 def _described(headers: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    return {
-        name: {"description": text, "schema": {"type": kind}} for name, (text, kind) in headers.items()
-    }
+    return {name: {"description": text, "schema": {"type": kind}} for name, (text, kind) in headers.items()}

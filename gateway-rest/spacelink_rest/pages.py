@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from spacelink_rest.caller import Caller
     from spacelink_rest.upstream import DataUpstream
 
-_LARGEST = 2**63
+# Beyond 64-bit integers.
+_END = 2**63
 
 
 class Position(NamedTuple):
@@ -53,7 +54,8 @@ class Position(NamedTuple):
             device_id, nanos, skipped = json.loads(base64.b64decode(padded, b"-_", validate=True))
         except (ValueError, TypeError, RecursionError):
             raise _bad_cursor() from None
-        if not isinstance(device_id, str) or not all(type(n) is int and 0 <= n < _LARGEST for n in (nanos, skipped)):
+        numbers_fit = all(type(number) is int and 0 <= number < _END for number in (nanos, skipped))
+        if not isinstance(device_id, str) or not numbers_fit:
             raise _bad_cursor()
         return cls(device_id, nanos, skipped)
 

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from spacelink.errors import SpaceLinkError
+from spacelink_rest.names import in_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,7 +143,7 @@ def install(app: FastAPI) -> None:
 
 
 def _answer_error(request: Request, error: Any) -> JSONResponse:
-    return of_error(error)
+    return of_error(in_parameters(error) if request.method == "GET" else error)
 
 
 def _answer_partial(request: Request, error: Any) -> JSONResponse:
@@ -156,10 +157,7 @@ def _answer_partial(request: Request, error: Any) -> JSONResponse:
 
 def _answer_invalid(request: Request, error: Any) -> JSONResponse:
     # Without the input: it may be a password.
-    errors = [
-        {"field": _field(item["loc"]), "description": item["msg"]}
-        for item in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
+    errors = [{"field": _field(item["loc"]), "description": item["msg"]} for item in error.errors()]
     first = errors[0]
     return problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -29,6 +29,7 @@ class PartsResponse(StreamingResponse):
         super().__init__(parts, headers={"X-Accel-Buffering": "no"}, media_type=media_type)
 
     async def stream_response(self, send: Send) -> None:
+        """Send all there is."""
         try:
             await super().stream_response(send)
         except SpaceLinkError as error:

@@ -77,7 +77,8 @@ def _cells(samples: TelemetryColumns, name: str, own_columns: Sequence[str]) -> 
 
 
 def _extra_objects(samples: TelemetryColumns, own_columns: Sequence[str]) -> list[str]:
-    extra = {name: number_texts(values) for name, values in samples.metrics.items() if name not in own_columns}
+    others = {name: values for name, values in samples.metrics.items() if name not in own_columns}
+    extra = {name: number_texts(values) for name, values in others.items()}
     if not extra:
         return [""] * len(samples)
     labels = [f"{json.dumps(name)}: " for name in extra]

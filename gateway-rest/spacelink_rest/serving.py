@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from spacelink._addresses import Address
+    from spacelink._listeners import Address
     from spacelink_rest.config import RestConfig
 
 # Answers under way get this long to end.
@@ -104,7 +104,7 @@ def _uvicorn_config(app: FastAPI, config: RestConfig) -> uvicorn.Config:
         server_header=False,
         # Otherwise uvicorn trusts what the environment names.
         proxy_headers=bool(config.trusted_proxies),
-        forwarded_allow_ips=list(config.trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in config.trusted_proxies],
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 

@@ -11,7 +11,13 @@ from grpc_health.v1 import health_pb2_grpc
 from starlette.requests import Request
 
 from spacelink.admin.v1 import audit_pb2_grpc, governance_pb2_grpc, token_pb2_grpc
-from spacelink.v1 import network_pb2_grpc, partner_pb2_grpc, session_pb2_grpc, telemetry_pb2, telemetry_pb2_grpc
+from spacelink.v1 import (
+    network_pb2_grpc,
+    partner_pb2_grpc,
+    session_pb2_grpc,
+    telemetry_pb2,
+    telemetry_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

@@ -54,8 +54,9 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from spacelink._listeners import Address
     from spacelink_server.access.keys import KeyRing
-    from spacelink_server.config import Address, ServerConfig
+    from spacelink_server.config import ServerConfig
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from spacelink._listeners import Address, ConfigError, parse_networks
 from spacelink.cli.settings import config_file, setting
 from spacelink_server.access.keys import MasterKeyError
 from spacelink_server.app import serve
-from spacelink_server.config import Address, ConfigError, ServerConfig, Tls, parse_networks
+from spacelink_server.config import ServerConfig, Tls
 from spacelink_server.storage.migrations import SchemaMismatchError
 from spacelink_server.storage.sqlite import DataDirectoryInUseError
 from spacelink_server.storage.store import StoreUnavailableError

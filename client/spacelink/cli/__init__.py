@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "up": ("spacelink.cli.up:up", "Run a server and a simulated fleet, for a first look."),
     "server": ("spacelink_server.command:server", "Run the gRPC server."),
+    "rest": ("spacelink_rest.command:rest", "Run the REST bridge."),
     "agent": ("spacelink_agent.command:agent", "Run the agent of a terminal."),
     "telemetry": ("spacelink.cli.telemetry:telemetry", "Send, read and watch telemetry."),
     "token": ("spacelink.cli.token:token", "Mint, narrow, explain and ban capability tokens."),
@@ -40,7 +41,7 @@ class _LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("spacelink"):
                 raise
-            extra = cmd_name if cmd_name in ("server", "agent") else "all"
+            extra = cmd_name if cmd_name in ("server", "rest", "agent") else "all"
             raise click.ClickException(
                 f"'spacelink {cmd_name}' needs the package {error.name}: pip install 'spacelink[{extra}]'"
             ) from None

@@ -11,7 +11,7 @@ from spacelink.admin.v1 import audit_pb2 as pb
 from spacelink_rest.caller import CallerParam, started
 from spacelink_rest.documentation import CREDENTIALS
 from spacelink_rest.messages import answer, model_of
-from spacelink_rest.parameters import Cursor, Limit, TenantId
+from spacelink_rest.parameters import PageParam, TenantId
 from spacelink_rest.responses import PartsResponse
 from spacelink_rest.upstream import Admin
 
@@ -27,15 +27,12 @@ _LINES = "application/x-ndjson"
 async def list_audit_events(
     caller: CallerParam,
     admin: Admin,
+    page: PageParam,
     tenant_id: TenantId = "",
     action: Annotated[str, Query(description="Only this action.", examples=["token.mint"])] = "",
-    limit: Limit = 100,
-    cursor: Cursor = "",
 ) -> Response:
     """List events, the newest first."""
-    request = pb.ListAuditEventsRequest(
-        tenant_id=tenant_id, action=action, page_size=limit, page_token=cursor
-    )
+    request = pb.ListAuditEventsRequest(tenant_id=tenant_id, action=action, **page)
     return answer(await caller.call(admin.audit.ListAuditEvents, request))
 
 

@@ -11,7 +11,7 @@ from spacelink.admin.v1 import governance_pb2 as pb
 from spacelink_rest.caller import CallerParam
 from spacelink_rest.documentation import CREDENTIALS
 from spacelink_rest.messages import answer, body_of, model_of
-from spacelink_rest.parameters import Cursor, Limit, TenantId
+from spacelink_rest.parameters import PageParam, TenantId
 from spacelink_rest.upstream import Admin
 
 router = APIRouter(prefix="/api/v1/governance", tags=["governance"], dependencies=CREDENTIALS)
@@ -40,11 +40,9 @@ async def unban_token(
 
 
 @router.get("/bans", response_model=model_of(pb.ListBansResponse))
-async def list_bans(
-    caller: CallerParam, admin: Admin, tenant_id: TenantId = "", limit: Limit = 100, cursor: Cursor = ""
-) -> Response:
+async def list_bans(caller: CallerParam, admin: Admin, page: PageParam, tenant_id: TenantId = "") -> Response:
     """List the bans, the newest first."""
-    request = pb.ListBansRequest(tenant_id=tenant_id, page_size=limit, page_token=cursor)
+    request = pb.ListBansRequest(tenant_id=tenant_id, **page)
     return answer(await caller.call(admin.governance.ListBans, request))
 
 

@@ -13,8 +13,8 @@ from spacelink.v1 import network_pb2 as pb
 from spacelink_rest.caller import CallerParam
 from spacelink_rest.documentation import CREDENTIALS
 from spacelink_rest.messages import answer, body_of, model_of
-from spacelink_rest.moments import Moment, hours_before, time_range
-from spacelink_rest.parameters import Cursor, DeviceIds, End, IdempotencyKey, Limit, Start
+from spacelink_rest.moments import Moment
+from spacelink_rest.parameters import DeviceIds, IdempotencyKey, PageParam, RangeParam
 from spacelink_rest.samples import contract_name
 from spacelink_rest.upstream import Data
 
@@ -52,14 +52,13 @@ async def create_network(
 async def list_networks(
     caller: CallerParam,
     data: Data,
+    page: PageParam,
     network_ids: Annotated[
         list[str] | None, Query(alias="network_id", description="A network; may be repeated.")
     ] = None,
-    limit: Limit = 100,
-    cursor: Cursor = "",
 ) -> Response:
     """List networks, ordered by network_id."""
-    request = pb.ListNetworksRequest(network_ids=network_ids, page_size=limit, page_token=cursor)
+    request = pb.ListNetworksRequest(network_ids=network_ids, **page)
     return answer(await caller.call(data.networks.ListNetworks, request))
 
 
@@ -68,30 +67,27 @@ async def get_network_health(
     network_id: NetworkId,
     caller: CallerParam,
     data: Data,
-    start: Start = None,
-    end: End = None,
+    time_range: RangeParam,
+    page: PageParam,
     hours: Annotated[
         float | None,
         Query(gt=0, le=24 * 366, description="The range's length, where there is no start.", examples=[24]),
     ] = None,
     profile_id: ProfileId = "",
     device_ids: DeviceIds = None,
-    limit: Limit = 100,
-    cursor: Cursor = "",
 ) -> Response:
     """Score a network and its devices now and over a range, the worst first.
 
     Without start and hours the range is the last hour.
     """
-    if start is None and hours is not None:
-        start = hours_before(end, hours)
+    if time_range.start is None and hours is not None:
+        time_range = time_range.of_length(hours)
     request = pb.GetNetworkHealthRequest(
         network_id=network_id,
         profile_id=profile_id,
         device_ids=device_ids,
-        page_size=limit,
-        page_token=cursor,
-        **time_range(start, end),
+        **page,
+        **time_range.fields(),
     )
     return answer(await caller.call(data.networks.GetNetworkHealth, request))
 
@@ -101,14 +97,12 @@ async def get_network_sla(
     network_id: NetworkId,
     caller: CallerParam,
     data: Data,
-    start: Start = None,
-    end: End = None,
+    time_range: RangeParam,
+    page: PageParam,
     period: Annotated[
         Moment | None, Query(description="A moment in the calendar period wanted, where there is no start.")
     ] = None,
     device_ids: DeviceIds = None,
-    limit: Limit = 100,
-    cursor: Cursor = "",
 ) -> Response:
     """Tell whether a network and its devices kept their SLA, the worst first.
 
@@ -117,10 +111,9 @@ async def get_network_sla(
     request = pb.GetNetworkSlaRequest(
         network_id=network_id,
         device_ids=device_ids,
-        page_size=limit,
-        page_token=cursor,
+        **page,
         period_time=None if period is None else timestamp(period),
-        **time_range(start, end),
+        **time_range.fields(),
     )
     return answer(await caller.call(data.networks.GetNetworkSla, request))
 
@@ -130,11 +123,10 @@ async def get_network_trend(
     network_id: NetworkId,
     caller: CallerParam,
     data: Data,
+    time_range: RangeParam,
     metric: Annotated[
         str, Query(description="The metric, or a score: qoo, r_factor.", examples=["latency_ms"])
     ],
-    start: Start = None,
-    end: End = None,
     step_minutes: Annotated[
         int | None,
         Query(ge=1, le=24 * 60, description="Minutes between points, a divisor of a day; chosen without it."),
@@ -152,7 +144,7 @@ async def get_network_trend(
         step=None if step_minutes is None else Duration(seconds=60 * step_minutes),
         profile_id=profile_id,
         device_ids=device_ids,
-        **time_range(start, end),
+        **time_range.fields(),
     )
     return answer(await caller.call(data.networks.GetNetworkTrend, request))
 
@@ -162,20 +154,17 @@ async def list_incidents(
     network_id: NetworkId,
     caller: CallerParam,
     data: Data,
-    start: Start = None,
-    end: End = None,
+    time_range: RangeParam,
+    page: PageParam,
     device_ids: DeviceIds = None,
     open_only: Annotated[bool, Query(description="Only those that are open.")] = False,
-    limit: Limit = 100,
-    cursor: Cursor = "",
 ) -> Response:
     """List the incidents of a network's devices, the newest first."""
     request = pb.ListIncidentsRequest(
         network_id=network_id,
         device_ids=device_ids,
         open_only=open_only,
-        page_size=limit,
-        page_token=cursor,
-        **time_range(start, end),
+        **page,
+        **time_range.fields(),
     )
     return answer(await caller.call(data.networks.ListIncidents, request))

@@ -11,12 +11,10 @@ from spacelink.v1 import partner_pb2 as pb
 from spacelink_rest.caller import CallerParam
 from spacelink_rest.documentation import CREDENTIALS
 from spacelink_rest.messages import answer, body_of, model_of
-from spacelink_rest.parameters import Cursor, IdempotencyKey, Limit
+from spacelink_rest.parameters import IdempotencyKey, PageParam
 from spacelink_rest.upstream import Data
 
-router = APIRouter(
-    prefix="/v1/partners/{partner_id}/api-keys", tags=["partners"], dependencies=CREDENTIALS
-)
+router = APIRouter(prefix="/v1/partners/{partner_id}/api-keys", tags=["partners"], dependencies=CREDENTIALS)
 
 PartnerId = Annotated[str, Path(description="The partner: the id of its tenant.", examples=["default"])]
 
@@ -49,11 +47,9 @@ async def rotate_api_key(
 
 
 @router.get("", response_model=model_of(pb.ListApiKeysResponse))
-async def list_api_keys(
-    partner_id: PartnerId, caller: CallerParam, data: Data, limit: Limit = 100, cursor: Cursor = ""
-) -> Response:
+async def list_api_keys(partner_id: PartnerId, caller: CallerParam, data: Data, page: PageParam) -> Response:
     """List what is kept of the API keys, the newest first."""
-    request = pb.ListApiKeysRequest(page_size=limit, page_token=cursor)
+    request = pb.ListApiKeysRequest(**page)
     return answer(await caller.about(partner_id).call(data.partners.ListApiKeys, request))
 
 

@@ -14,9 +14,8 @@ from spacelink_rest import rows
 from spacelink_rest.accept import choose
 from spacelink_rest.caller import CallerParam, started
 from spacelink_rest.documentation import CREDENTIALS
-from spacelink_rest.moments import time_range
 from spacelink_rest.pages import Position, read_page, scan, truncated
-from spacelink_rest.parameters import Cursor, DeviceIds, End, Limit, Metrics, Start, contract_names
+from spacelink_rest.parameters import Cursor, DeviceIds, Metrics, PageParam, RangeParam, contract_names
 from spacelink_rest.responses import PartsResponse
 from spacelink_rest.samples import Sample
 from spacelink_rest.upstream import Data
@@ -61,10 +60,9 @@ class SamplePage(BaseModel):
 async def query_telemetry(
     caller: CallerParam,
     data: Data,
+    time_range: RangeParam,
     device_ids: DeviceIds = None,
     metrics: Metrics = None,
-    start: Start = None,
-    end: End = None,
     limit: Annotated[
         int | None,
         Query(
@@ -85,7 +83,7 @@ async def query_telemetry(
     form = choose(accept, (_JSON, _NDJSON, _CSV))
     position = Position.parse(cursor) if cursor else None
     request = QueryTelemetryRequest(
-        device_ids=device_ids, metrics=contract_names(metrics), **time_range(start, end)
+        device_ids=device_ids, metrics=contract_names(metrics), **time_range.fields()
     )
     samples = scan(caller, data, request, position)
     if form == _JSON:
@@ -98,10 +96,10 @@ async def query_telemetry(
 
 @router.get("/latest", response_model=SamplePage)
 async def list_latest(
-    caller: CallerParam, data: Data, device_ids: DeviceIds = None, limit: Limit = 100, cursor: Cursor = ""
+    caller: CallerParam, data: Data, page: PageParam, device_ids: DeviceIds = None
 ) -> Response:
     """Read the newest sample of each device, ordered by device_id."""
-    request = ListLatestTelemetryRequest(device_ids=device_ids, page_size=limit, page_token=cursor)
+    request = ListLatestTelemetryRequest(device_ids=device_ids, **page)
     response = await caller.call(data.telemetry.ListLatestTelemetry, request)
     return _page(_decode.latest_response(response), response.next_page_token)
 

@@ -11,8 +11,7 @@ from spacelink.v1.telemetry_pb2 import SummarizeTelemetryRequest
 from spacelink_rest.caller import CallerParam
 from spacelink_rest.documentation import CREDENTIALS
 from spacelink_rest.messages import to_json
-from spacelink_rest.moments import time_range
-from spacelink_rest.parameters import DeviceIds, End, Metrics, Start, contract_names
+from spacelink_rest.parameters import DeviceIds, Metrics, RangeParam, contract_names
 from spacelink_rest.samples import older_name
 from spacelink_rest.upstream import Data
 
@@ -56,10 +55,9 @@ class Summaries(BaseModel):
 async def summarize_telemetry(
     caller: CallerParam,
     data: Data,
+    time_range: RangeParam,
     device_ids: DeviceIds = None,
     metrics: Metrics = None,
-    start: Start = None,
-    end: End = None,
     per_device: Annotated[bool, Query(description="A summary of each device instead of one of all.")] = False,
 ) -> Summaries:
     """Summarise every metric in the range start <= time < end."""
@@ -67,7 +65,7 @@ async def summarize_telemetry(
         device_ids=device_ids,
         metrics=contract_names(metrics),
         per_device=per_device,
-        **time_range(start, end),
+        **time_range.fields(),
     )
     response = await caller.call(data.telemetry.SummarizeTelemetry, request)
     return Summaries(summaries=[_summary(to_json(summary)) for summary in response.summaries])

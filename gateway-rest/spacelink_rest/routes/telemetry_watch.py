@@ -73,9 +73,7 @@ async def watch_telemetry(
     return PartsResponse(_events(call, reading, stopping), _EVENTS)
 
 
-async def _events(
-    call: Any, reading: asyncio.Future[Any], stopping: asyncio.Event
-) -> AsyncGenerator[str]:
+async def _events(call: Any, reading: asyncio.Future[Any], stopping: asyncio.Event) -> AsyncGenerator[str]:
     stop = asyncio.ensure_future(stopping.wait())
     try:
         # At once: the caller is to know that nothing committed from now on is missed.

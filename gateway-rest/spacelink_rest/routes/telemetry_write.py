@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, Field
 
-from spacelink.errors import FieldViolation, SpaceLinkError
+from spacelink.errors import SpaceLinkError
 from spacelink.v1.telemetry_pb2 import SubmitTelemetryRequest
 from spacelink_rest.caller import CallerParam
 from spacelink_rest.documentation import CREDENTIALS
+from spacelink_rest.names import in_sample
 from spacelink_rest.parameters import IdempotencyKey, derived_key
 from spacelink_rest.problems import PartialFailureError
 from spacelink_rest.samples import Sample, batches_of
@@ -95,7 +96,7 @@ async def _submit(caller: CallerParam, data: Data, request: SubmitTelemetryReque
     try:
         response = await caller.call(data.telemetry.SubmitTelemetry, request)
     except SpaceLinkError as error:
-        raise _in_older_names(error) from None
+        raise in_sample(error) from None
     count: int = response.sample_count
     return count
 
@@ -113,19 +114,3 @@ def _all_or_error(requests: Sequence[SubmitTelemetryRequest], answers: Sequence[
     if errors:
         raise PartialFailureError(committed, errors)
     return committed
-
-
-def _in_older_names(error: SpaceLinkError) -> SpaceLinkError:
-    """Name the fields of an error as they are named in a sample."""
-    error.message = _renamed(error.message)
-    error.field_violations = tuple(
-        FieldViolation(_renamed(violation.field), _renamed(violation.description))
-        for violation in error.field_violations
-    )
-    return error
-
-
-def _renamed(text: str) -> str:
-    for name, older in (("time_unix_nano", "timestamp"), ("signal_strength_dbm", "signal_strength")):
-        text = text.replace(f"batch.{name}", older)
-    return text.replace("batch.", "")

@@ -98,9 +98,7 @@ def add_devices(
     rows = [(tenant_id, network_id, device_id) for device_id in device_ids]
     if rows:
         columns = network_devices.c.keys()
-        connection.execute(
-            sa.insert(network_devices), [dict(zip(columns, row, strict=True)) for row in rows]
-        )
+        connection.execute(sa.insert(network_devices), [dict(zip(columns, row, strict=True)) for row in rows])
 
 
 def remove_devices(
@@ -132,9 +130,7 @@ def device_ids(
     return list(connection.scalars(query))
 
 
-def device_counts(
-    connection: sa.Connection, tenant_id: str, network_ids: Collection[str]
-) -> dict[str, int]:
+def device_counts(connection: sa.Connection, tenant_id: str, network_ids: Collection[str]) -> dict[str, int]:
     """Count the devices of networks; one without any has no entry."""
     query = (
         sa.select(_d.network_id, sa.func.count())

@@ -9,6 +9,7 @@ next page is next_cursor, null on the last one.
 from __future__ import annotations
 
 import math
+import types
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -51,7 +52,7 @@ def to_json(message: Message) -> dict[str, Any]:
     return given
 
 
-def _to_json(field: FieldDescriptor, value: Any) -> Any:
+def _to_json(field: Any, value: Any) -> Any:
     if isinstance(value, Timestamp | Duration):
         return value.ToJsonString()
     if field.message_type is not None:
@@ -112,9 +113,9 @@ def _model(descriptor: Descriptor, leave_out: frozenset[str] = frozenset()) -> t
 
 
 def _field(field: FieldDescriptor) -> tuple[Any, Any]:
-    kind = _type(field)
+    kind: Any = _type(field)
     if field.is_repeated:
-        return list[kind], Field(default_factory=list)
+        return types.GenericAlias(list, (kind,)), Field(default_factory=list)
     return kind | None, None
 
 

@@ -57,7 +57,7 @@ def _rename(error: SpaceLinkError, names: Mapping[str, str]) -> SpaceLinkError:
 def _renamed(text: str, names: Mapping[str, str]) -> str:
     """Rename the field that a text is, or begins with."""
     match = _FIELD.match(text)
-    if match is None or match.end() < len(text) and text[match.end()] not in ":[":
+    if match is None or (match.end() < len(text) and text[match.end()] not in ":["):
         return text
     name = names.get(match[0]) or match[0].removeprefix("batch.")
     return name + text[match.end() :]

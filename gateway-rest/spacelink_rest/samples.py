@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from spacelink.columns import METRICS, status_number
-from spacelink.v1.telemetry_pb2 import TelemetryBatch
+from spacelink.v1.telemetry_pb2 import DeviceStatus, TelemetryBatch
 from spacelink_rest.moments import Moment
 
 if TYPE_CHECKING:
@@ -99,11 +99,16 @@ def _batch(device_id: str, samples: list[Sample], now: int) -> TelemetryBatch:
         if (column := _column(values)) is not None:
             getattr(batch, name).extend(column)
     if any(sample.status for sample in samples):
-        batch.status.extend(status_number(sample.status) if sample.status else 0 for sample in samples)
+        batch.status.extend(map(_status, samples))
     for name in dict.fromkeys(name for sample in samples for name in sample.extra or ()):
         values = tuple((sample.extra or {}).get(name) for sample in samples)
         batch.extra.add(name=name, values=_column(values) or [math.nan] * len(samples))
     return batch
+
+
+def _status(sample: Sample) -> DeviceStatus.ValueType:
+    number = status_number(sample.status) if sample.status else 0
+    return DeviceStatus.ValueType(number)
 
 
 def _column(values: Sequence[float | None]) -> list[float] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,16 +93,16 @@ def test_a_ban_ends_a_watch_with_an_event(
     assert (told["status"], told["reason"]) == (403, "TOKEN_BANNED")
 
 
-def test_a_watcher_that_leaves_ends_its_call(
-    servers: StartServer, bridges: StartBridge, tmp_path: Any
-) -> None:
-    server = servers(tmp_path / "server")
-    bridge = bridges(server)
-    with bridge.client(server.token) as client, client.stream("GET", "/v1/telemetry/watch"):
-        pass
-    # The call is over when the bridge has written the request's line.
+def test_a_watcher_that_leaves_ends_its_call(bridge: BridgeProcess, server: ServerProcess) -> None:
+    request_id = str(uuid.uuid4())
+    with (
+        bridge.client(server.token, headers={"X-Request-Id": request_id}) as client,
+        client.stream("GET", "/v1/telemetry/watch"),
+    ):
+        assert request_id not in bridge.log
+    # Its line is written when the call is over.
     deadline = time.monotonic() + WAIT_SECONDS
-    while "GET /v1/telemetry/watch" not in bridge.log:
+    while request_id not in bridge.log:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -118,8 +119,7 @@ def test_the_server_going_away_is_an_event(servers: StartServer, bridges: StartB
     assert (name, told["status"]) == ("error", 503)
 
 
-def test_the_bridge_stopping_ends_watches(servers: StartServer, bridges: StartBridge, tmp_path: Any) -> None:
-    server = servers(tmp_path / "server")
+def test_the_bridge_stopping_ends_watches(server: ServerProcess, bridges: StartBridge) -> None:
     bridge = bridges(server)
     with (
         bridge.client(server.token) as client,

@@ -20,7 +20,7 @@ class AccessToken(BaseModel):
     """A session's token (RFC 6749, section 5.1)."""
 
     access_token: str = Field(description="Whoever has it has the session.")
-    token_type: Literal["bearer"] = Field("bearer")
+    token_type: Literal["bearer"] = Field(default="bearer")
     expires_in: int = Field(description="Seconds it is good for.", examples=[1800])
     role: str = Field(description="What the user may do.", examples=["admin"])
 

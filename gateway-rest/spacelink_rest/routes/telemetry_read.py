@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
@@ -38,7 +38,7 @@ _EXAMPLE = (
     '"packet_loss_percent": 0.2, "signal_strength": -68.5, "status": "active"}\n'
 )
 _CSV_EXAMPLE = "device_id,timestamp,latency_ms\ndevice-001,2026-01-04T12:00:00.000000000Z,45.5\n"
-_STREAMS = {
+_STREAMS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The samples: device by device, each in time order.",
         "content": {

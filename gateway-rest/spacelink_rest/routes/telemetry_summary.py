@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
@@ -71,6 +71,6 @@ async def summarize_telemetry(
     return Summaries(summaries=[_summary(to_json(summary)) for summary in response.summaries])
 
 
-def _summary(summary: dict[str, object]) -> Summary:
+def _summary(summary: dict[str, Any]) -> Summary:
     metrics = {older_name(metric.pop("name")): metric for metric in summary.pop("metrics")}
     return Summary(metrics=metrics, **summary)

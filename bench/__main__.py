@@ -1,4 +1,4 @@
-"""The command line: `python -m bench [ingest|latency|watcher|idle-streams]`."""
+"""The command line: `python -m bench [ingest|latency|watcher|tokens|idle-streams]`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from bench import ingest, latency, report, watcher
 from bench.idle_streams import measure_idle
+from bench.tokens import measure_verification
 
 _QUICK_SECONDS = 2.0
 
@@ -143,6 +144,19 @@ def watcher_command(
         report.show_watcher(out, size, found[size])
     documents = {str(size): [asdict(pair) for pair in found[size]] for size in found}
     _write(json_file, facts, watcher=documents)
+
+
+@main.command("tokens")
+@_rounds
+@_json
+def tokens_command(rounds: int, json_file: Path | None) -> None:
+    """Measure the verification of tokens, beside pymacaroons' own."""
+    out = report.console()
+    facts = report.machine(Path("/var/tmp"))
+    report.show_machine(out, facts)
+    found = measure_verification(rounds)
+    report.show_tokens(out, found)
+    _write(json_file, facts, tokens=asdict(found))
 
 
 @main.command("idle-streams")

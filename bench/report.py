@@ -22,6 +22,7 @@ from bench.idle_streams import IdleStreams
 from bench.ingest import Series
 from bench.measure import Measurement
 from bench.peers import SpaceLink
+from bench.tokens import Verifications
 from bench.walk import ALL_METRICS
 from bench.watcher import Pair, median_ratio
 
@@ -95,6 +96,14 @@ def warn_if_disturbed(out: Console, plan: Sequence[Series]) -> None:
     other = max(measurement.other_cores for series in plan for measurement in series.measurements)
     if other > _DISTURBED_CORES:
         out.print(f"Other processes kept up to {other:.1f} cores busy: the figures say little.")
+
+
+def show_tokens(out: Console, found: Verifications) -> None:
+    """Print what it takes to verify a token."""
+    table = Table("five caveats", Column("µs a token", justify="right"), title="Verification of tokens")
+    for name, value in found.medians().items():
+        table.add_row(name, f"{value:.1f}")
+    out.print(table)
 
 
 def show_watcher(out: Console, size: int, pairs: list[Pair]) -> None:

@@ -15,6 +15,7 @@ import grpc.aio
 import pytest
 
 from tests.credentials import AuthorizedChannel
+from tests.postgres import Cluster, running_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,11 @@ class ServerProcess:
     @property
     def token_file(self) -> Path:
         return self.data_dir / "operator.token"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What commands of the data plane take to speak to it with the operator's token."""
+        return ("--server", self.address, "--token-file", str(self.token_file))
 
     def channel(self, *options: tuple[str, int]) -> Any:
         """Give a channel of asyncio to the data plane that presents the operator's token."""
@@ -123,6 +129,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     server = start_server(tmp_path_factory.mktemp("server"))
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Give a PostgreSQL server; it must go on running."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[str]:
+    """Give the URL of a database with the tables, of its own for each test."""
+    url = cluster.create_database()
+    yield url
+    cluster.drop_database(url)
 
 
 @pytest.fixture

@@ -26,8 +26,14 @@ ROOMS = {
     "services": {"access", "ingest", "scoring", "storage"},
     "storage": set[str](),
 }
-# What only the composition root, and the command that runs it, may import.
-ENTRIES = {"app": {"command"}, "command": set[str]()}
+# Who may import the composition root, and what runs it.
+ENTRIES = {
+    "app": {"running", "workers"},
+    "running": {"command", "db_command", "workers"},
+    "workers": {"command"},
+    "command": set[str](),
+    "db_command": set[str](),
+}
 
 SQL = {"sqlalchemy", "sqlite3", "alembic", "psycopg", "asyncpg"}
 IO = SQL | {"asyncio", "grpc", "os", "pathlib", "socket", "time", "datetime", "threading"}

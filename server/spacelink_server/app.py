@@ -10,6 +10,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from spacelink._listeners import ConfigError
 from spacelink.admin.v1 import (
     account_pb2,
     account_pb2_grpc,
@@ -36,6 +37,7 @@ from spacelink_server.access.writes import Database
 from spacelink_server.ingest.committer import Committer
 from spacelink_server.ingest.live import LiveFeed
 from spacelink_server.ingest.registry import StreamRegistry
+from spacelink_server.ingest.shared_feed import SharedFeed
 from spacelink_server.listeners import ServingHealth, open_plane
 from spacelink_server.rpc import CallInterceptor
 from spacelink_server.services.admin_account import AccountService
@@ -47,16 +49,17 @@ from spacelink_server.services.partner import PartnerService
 from spacelink_server.services.scopes import RULES
 from spacelink_server.services.session import SessionService
 from spacelink_server.services.telemetry import TelemetryService
-from spacelink_server.storage.sqlite import SqliteStore
+from spacelink_server.storage.opening import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import grpc
 
     from spacelink._listeners import Address
     from spacelink_server.access.keys import KeyRing
     from spacelink_server.config import ServerConfig
+    from spacelink_server.storage.sql_store import SqlStore
 
 logger = logging.getLogger(__name__)
 
@@ -85,33 +88,49 @@ _DATA_SERVICES = _services(telemetry_pb2, session_pb2, partner_pb2)
 _ADMIN_SERVICES = _services(token_pb2, governance_pb2, audit_pb2, tenant_pb2, account_pb2)
 
 
-async def serve(config: ServerConfig, on_ready: Callable[[Address, Address], None]) -> None:
+async def serve(
+    config: ServerConfig,
+    on_ready: Callable[[Address, Address], None],
+    stop_on: int | None = None,
+) -> None:
     """Run the server until SIGTERM or SIGINT, then drain it.
 
     Args:
         config: its settings.
         on_ready: called with the addresses of the data and the admin plane once
             calls are accepted.
+        stop_on: a file descriptor; the server also stops when there is
+            something to read from it, such as its end.
 
     Raises:
-        ConfigError: a listener cannot listen.
+        ConfigError: a listener cannot listen, or the database's URL is none.
         MasterKeyError: the master key is missing or not the store's.
         DataDirectoryInUseError: another server works on the data directory.
         SchemaMismatchError: the store belongs to another version.
         StoreUnavailableError: the store cannot be opened.
     """
-    stopping = _stop_signal()
-    store = SqliteStore(config.data_dir)
-    try:
+    stopping = _stop_signal(stop_on)
+    with opened(config) as store:
         keys = first_start.prepare(store, config.data_dir, os.environ)
         await _serve(config, store, keys, on_ready, stopping)
+
+
+@contextlib.contextmanager
+def opened(config: ServerConfig) -> Iterator[SqlStore]:
+    """Open the store of a server; see serve for what it raises."""
+    try:
+        store = open_store(config.data_dir, config.database)
+    except ValueError as error:
+        raise ConfigError(f"database: {error}") from None
+    try:
+        yield store
     finally:
         store.close()
 
 
 async def _serve(
     config: ServerConfig,
-    store: SqliteStore,
+    store: SqlStore,
     keys: KeyRing,
     on_ready: Callable[[Address, Address], None],
     stopping: asyncio.Event,
@@ -121,15 +140,16 @@ async def _serve(
         ThreadPoolExecutor(1, "writer") as writer,
         ThreadPoolExecutor(_READ_THREADS, "reader") as readers,
         ThreadPoolExecutor(_ACCESS_THREADS, "access") as access_readers,
+        ThreadPoolExecutor(_ACCESS_THREADS, "access-writer") as access_writers,
     ):
         access = AccessControl(
-            Database(store, writer, access_readers),
+            Database(store, writer if store.one_writer else access_writers, access_readers),
             keys,
             RULES,
             on_health=health.reporter("bans"),
             trusted_proxies=config.trusted_proxies,
         )
-        feed = LiveFeed()
+        feed = LiveFeed() if store.tail is None else SharedFeed(store.tail, readers)
         streams = StreamRegistry()
         committer = Committer(store, writer, feed, config.queue_bytes, health.reporter("store"))
         telemetry = TelemetryService(store, readers, committer, feed, streams, config.limits)
@@ -142,7 +162,8 @@ async def _serve(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(committer.run())
             background = [
-                tasks.create_task(work) for work in (committer.watch_health(), *access.background())
+                tasks.create_task(work)
+                for work in (committer.watch_health(), feed.run(), *access.background())
             ]
             await asyncio.gather(data.server.start(), admin.server.start())
             await health.start(data, admin)
@@ -180,8 +201,16 @@ def _register_access(access: AccessControl, data: grpc.aio.Server, admin: grpc.a
     account_pb2_grpc.add_AccountServiceServicer_to_server(account, admin)
 
 
-def _stop_signal() -> asyncio.Event:
+def _stop_signal(stop_on: int | None) -> asyncio.Event:
     event = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, event.set)
+        loop.add_signal_handler(number, event.set)
+    if stop_on is not None:
+
+        def stop() -> None:
+            loop.remove_reader(stop_on)
+            event.set()
+
+        loop.add_reader(stop_on, stop)
     return event

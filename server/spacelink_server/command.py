@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from spacelink._listeners import Address, ConfigError, parse_networks
 from spacelink.cli.settings import config_file, setting
-from spacelink_server.access.keys import MasterKeyError
-from spacelink_server.app import serve
 from spacelink_server.config import ServerConfig, Tls
-from spacelink_server.storage.migrations import SchemaMismatchError
-from spacelink_server.storage.sqlite import DataDirectoryInUseError
-from spacelink_server.storage.store import StoreUnavailableError
+from spacelink_server.running import FAILURES, run, start_logging
+from spacelink_server.workers import supervise
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-# A stream's messages are handled on the event loop while a thread commits. The
-# thread needs Python's global lock for short moments only; at the default of
-# 5 ms it would wait that long for each of them on a busy loop.
-_SWITCH_SECONDS = 0.0005
+# More than any machine has use for: each takes a hundred megabytes, and ten
+# connections to the database.
+_MAX_WORKERS = 64
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -37,7 +27,20 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("spacelink-data"),
     show_default=True,
-    help="Directory of the embedded store; made if need be.",
+    help="Directory of the keys and of the embedded store; made if need be.",
+)
+@setting(
+    "--database",
+    default="",
+    metavar="URL",
+    help="PostgreSQL database instead of the embedded store: postgresql://USER:PASSWORD@HOST/DATABASE.",
+)
+@setting(
+    "--workers",
+    type=click.IntRange(min=1, max=_MAX_WORKERS),
+    default=1,
+    show_default=True,
+    help="Processes that serve the same addresses; several need --database.",
 )
 @setting("--listen", default="127.0.0.1:50051", show_default=True, metavar="HOST:PORT", help="Data plane.")
 @setting(
@@ -75,6 +78,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 def server(  # noqa: PLR0913 - one for each setting
     *,
     data_dir: Path,
+    database: str,
+    workers: int,
     listen: str,
     admin_listen: str,
     tls_cert: Path | None,
@@ -95,9 +100,9 @@ def server(  # noqa: PLR0913 - one for each setting
       spacelink server --data-dir /var/lib/spacelink
       spacelink server --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
       spacelink server --listen 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key
+      spacelink server --database postgresql://spacelink@db.example.com/spacelink --workers 4
     """
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    start_logging(log_level)
     try:
         config = ServerConfig(
             data_dir,
@@ -107,31 +112,20 @@ def server(  # noqa: PLR0913 - one for each setting
             insecure,
             reflection,
             parse_networks("trusted_proxy", trusted_proxy),
+            database=database,
+            workers=workers,
         )
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
-        _run(serve(config, _print_ready))
-    except (
-        ConfigError,
-        DataDirectoryInUseError,
-        MasterKeyError,
-        SchemaMismatchError,
-        StoreUnavailableError,
-    ) as error:
+        if workers > 1:
+            supervise(config, log_level, _print_ready)
+        else:
+            run(config, _print_ready)
+    except FAILURES as error:
         raise click.ClickException(str(error)) from None
 
 
 def _print_ready(data: Address, admin: Address) -> None:
     click.echo(f"ready data={data} admin={admin}")
     sys.stdout.flush()
-
-
-def _run(main: Coroutine[None, None, None]) -> None:
-    try:
-        import uvloop  # noqa: PLC0415
-    except ImportError:  # there is none for Windows and PyPy
-        asyncio.run(main)
-    else:
-        uvloop.run(main)

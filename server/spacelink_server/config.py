@@ -64,7 +64,7 @@ class ServerConfig:
     """What a server is told at its start.
 
     Attributes:
-        data_dir: holds the embedded store.
+        data_dir: holds the keys, and the embedded store.
         listen: the data plane's address.
         admin_listen: the admin plane's address.
         tls: what both planes speak TLS with; None: plain text.
@@ -73,6 +73,8 @@ class ServerConfig:
         trusted_proxies: whose word for the caller's address is taken.
         queue_bytes: payload that may wait for its commit before reading stops.
         limits: what producers may send.
+        database: the URL of a PostgreSQL database; empty means the embedded store.
+        workers: how many processes serve the same addresses.
     """
 
     data_dir: Path
@@ -84,7 +86,13 @@ class ServerConfig:
     trusted_proxies: tuple[AddressRange, ...] = ()
     queue_bytes: int = 64 * 1024 * 1024
     limits: Limits = field(default_factory=Limits)
+    database: str = field(default="", repr=False)  # may hold a password
+    workers: int = 1
 
     def __post_init__(self) -> None:
+        if self.workers > 1 and not self.database:
+            raise ConfigError(
+                f"workers {self.workers}: expected 1; several need a PostgreSQL database, see database"
+            )
         addresses = {"listen": self.listen, "admin_listen": self.admin_listen}
         check_protection(addresses, has_tls=self.tls is not None, insecure=self.insecure)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     Health: TypeAlias = health.aio.HealthServicer
 
 _OPTIONS = (
-    # Two servers must not share a port by accident.
-    ("grpc.so_reuseport", 0),
     # Room for the largest batch with all that surrounds it.
     ("grpc.max_receive_message_length", 8 * 1024 * 1024),
     ("grpc.max_send_message_length", 8 * 1024 * 1024),
@@ -76,7 +74,9 @@ def open_plane(
         ConfigError: it cannot listen there.
     """
     address: Address = getattr(config, setting)
-    server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
+    # Workers share a port, which their parent holds; two servers must not by accident.
+    options = (("grpc.so_reuseport", int(config.workers > 1)), *_OPTIONS)
+    server = grpc.aio.server(interceptors=interceptors, options=options)
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     if config.reflection:

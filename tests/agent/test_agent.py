@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from spacelink import SpaceLinkClient
 from spacelink._channel import open_channel
+from spacelink._credentials import credentials
 from spacelink.errors import AbortedError, InvalidArgumentError
 from spacelink.uplink import Uplink
 from spacelink_agent.agent import Agent
@@ -44,13 +46,15 @@ class Rows:
             await asyncio.Event().wait()
 
 
-async def run(collector: Rows, directory: Path, address: str, *, stop: asyncio.Event | None = None) -> Spool:
+async def run(
+    collector: Rows, directory: Path, server: ServerProcess, *, stop: asyncio.Event | None = None
+) -> Spool:
     """Run an agent to its end; give its spool, closed."""
     spool = Spool(directory, SpoolSettings(batch_samples=8))
     try:
-        async with open_channel(address) as channel, asyncio.timeout(60):
-            agent = Agent(collector, spool, Uplink(channel, spool.source))
-            await agent.run(stop or asyncio.Event())
+        async with open_channel(server.address) as channel, asyncio.timeout(60):
+            uplink = Uplink(channel, spool.source, credentials=credentials(token=server.token))
+            await Agent(collector, spool, uplink).run(stop or asyncio.Event())
     finally:
         spool.close()
     return spool
@@ -63,18 +67,18 @@ def stored(server: ServerProcess, device_id: str) -> list[float]:
 
 
 @pytest.fixture
-def nowhere() -> str:
-    """Give an address that nobody listens on: the port is reserved."""
-    return "127.0.0.1:1"
+def nowhere(server: ServerProcess) -> ServerProcess:
+    """Give a server at an address that nobody listens on: the port is reserved."""
+    return replace(server, address="127.0.0.1:1")
 
 
 async def test_finite_collector_is_delivered_to_its_end(
     server: ServerProcess, device_id: str, tmp_path: Path
 ) -> None:
-    spool = await run(Rows(device_id, 100), tmp_path, server.address)
+    spool = await run(Rows(device_id, 100), tmp_path, server)
     assert stored(server, device_id) == list(range(100))
     assert spool.counters.acked_samples == 100
-    again = await run(Rows(device_id, 110), tmp_path, server.address)
+    again = await run(Rows(device_id, 110), tmp_path, server)
     assert stored(server, device_id) == list(range(110))
     assert again.counters.collected_samples == 10
 
@@ -83,19 +87,23 @@ async def test_stop_delivers_what_is_in_no_batch_yet(
     server: ServerProcess, device_id: str, tmp_path: Path
 ) -> None:
     collector = Rows(device_id, 13, is_live=True)
-    spool = await run(collector, tmp_path, server.address, stop=collector.yielded)
+    spool = await run(collector, tmp_path, server, stop=collector.yielded)
     assert stored(server, device_id) == list(range(13))
     assert spool.pending_batches == 0
 
 
 async def test_stop_without_a_server_leaves_everything_on_disk(
-    server: ServerProcess, device_id: str, tmp_path: Path, nowhere: str, monkeypatch: pytest.MonkeyPatch
+    server: ServerProcess,
+    device_id: str,
+    tmp_path: Path,
+    nowhere: ServerProcess,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("spacelink_agent.agent._FLUSH_SECONDS", 0.1)
     collector = Rows(device_id, 13, is_live=True)
     spool = await run(collector, tmp_path, nowhere, stop=collector.yielded)
     assert spool.pending_batches == 2
-    await run(Rows(device_id, 0), tmp_path, server.address)
+    await run(Rows(device_id, 0), tmp_path, server)
     assert stored(server, device_id) == list(range(13))
 
 
@@ -103,7 +111,7 @@ async def test_failure_of_the_collector_comes_after_delivery(
     server: ServerProcess, device_id: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CollectorError, match="the recording is torn"):
-        await run(Rows(device_id, 13, fails=True), tmp_path, server.address)
+        await run(Rows(device_id, 13, fails=True), tmp_path, server)
     assert stored(server, device_id) == list(range(13))
 
 
@@ -116,7 +124,7 @@ def refuse(directory: Path) -> None:
 async def test_refusal_ends_a_finite_collector(server: ServerProcess, device_id: str, tmp_path: Path) -> None:
     refuse(tmp_path / "spool")
     with pytest.raises(InvalidArgumentError, match="stream_id"):
-        await run(Rows(device_id, 13), tmp_path / "spool", server.address)
+        await run(Rows(device_id, 13), tmp_path / "spool", server)
 
 
 async def test_refusal_does_not_stop_a_live_collector(
@@ -130,7 +138,7 @@ async def test_refusal_does_not_stop_a_live_collector(
     refuse(tmp_path / "spool")
     collector = Rows(device_id, 13, is_live=True)
     stop = asyncio.Event()
-    running = asyncio.ensure_future(run(collector, tmp_path / "spool", server.address, stop=stop))
+    running = asyncio.ensure_future(run(collector, tmp_path / "spool", server, stop=stop))
     async with asyncio.timeout(30):
         while caplog.text.count("the server refuses") < 3:
             await asyncio.sleep(0.01)
@@ -147,10 +155,10 @@ async def test_copied_spool_ends_the_older_agent(
     Spool(tmp_path / "first", SpoolSettings()).close()
     shutil.copytree(tmp_path / "first", tmp_path / "second")
     older = Rows(device_id, 8, is_live=True)
-    running = asyncio.ensure_future(run(older, tmp_path / "first", server.address))
+    running = asyncio.ensure_future(run(older, tmp_path / "first", server))
     async with asyncio.timeout(30):
         while len(stored(server, device_id)) < 8:
             await asyncio.sleep(0.05)
-    await run(Rows(device_id, 0), tmp_path / "second", server.address)
+    await run(Rows(device_id, 0), tmp_path / "second", server)
     with pytest.raises(AbortedError, match="was opened by a newer stream"):
         await running

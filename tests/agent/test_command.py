@@ -27,7 +27,7 @@ ROWS = 500
 
 
 def run(server: ServerProcess, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "spacelink", "agent", "--server", server.address, *flags]
+    command = [sys.executable, "-m", "spacelink", "agent", *server.flags, *flags]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
@@ -97,7 +97,8 @@ def test_settings_come_from_a_file_and_sigterm_delivers(
 ) -> None:
     config = tmp_path / "agent.yaml"
     config.write_text(
-        f"server: {server.address}\ncollector: simulator\nspool: {tmp_path / 'spool'}\n"
+        f"server: {server.address}\ntoken_file: {server.token_file}\n"
+        f"collector: simulator\nspool: {tmp_path / 'spool'}\n"
         f"device_id: [{device_id}, {device_id}-b]\ninterval: 0.1\nbatch_age: 1000\n"
     )
     command = [sys.executable, "-m", "spacelink", "agent", "--config", str(config)]

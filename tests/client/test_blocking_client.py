@@ -99,26 +99,27 @@ PROGRAM = """
 import asyncio, sys
 from spacelink import AsyncSpaceLinkClient, SpaceLinkClient
 
-address = sys.argv[1]
-never_closed = SpaceLinkClient(address)
+address, token_file = sys.argv[1:]
+never_closed = SpaceLinkClient(address, token_file=token_file)
 print(len(never_closed.summarize_telemetry("nobody")))
 
 async def beside_it():
-    async with AsyncSpaceLinkClient(address) as client:
+    async with AsyncSpaceLinkClient(address, token_file=token_file) as client:
         for _ in range(50):
             never_closed.summarize_telemetry("nobody")
             await asyncio.gather(*(client.summarize_telemetry("nobody") for _ in range(10)))
 
 asyncio.run(beside_it())
-dropped = SpaceLinkClient(address)
+dropped = SpaceLinkClient(address, token_file=token_file)
 dropped.summarize_telemetry("nobody")
 del dropped
 """
 
 
 def test_event_loops_side_by_side_and_clients_left_open_make_no_noise(server: ServerProcess) -> None:
+    arguments = [server.address, str(server.token_file)]
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, server.address],
+        [sys.executable, "-X", "dev", "-W", "error", "-c", PROGRAM, *arguments],
         capture_output=True,
         text=True,
         timeout=60,

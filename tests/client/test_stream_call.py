@@ -31,7 +31,7 @@ class Server:
         self.answers: list[bytes] = []
         self.code = grpc.StatusCode.OK
         self._server = grpc.server(ThreadPoolExecutor(1))
-        handler = grpc.stream_stream_rpc_method_handler(self._serve)
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._serve)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("s", {"M": handler}),))
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()

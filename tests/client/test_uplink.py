@@ -13,6 +13,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 
 from spacelink import SpaceLinkClient
 from spacelink._channel import open_channel
+from spacelink._credentials import credentials
 from spacelink.columns import TelemetryColumns
 from spacelink.errors import AbortedError, InternalError, PermissionDeniedError, UnavailableError
 from spacelink.uplink import Batch, Dropped, Uplink
@@ -352,8 +353,12 @@ async def unused_address() -> AsyncIterator[str]:
     await server.wait_closed()
 
 
-def _stored(address: str, device_id: str) -> list[float]:
-    with SpaceLinkClient(address) as client:
+def _uplink(server: ServerProcess, channel: grpc.aio.Channel, source: MemorySource, **options: Any) -> Uplink:
+    return Uplink(channel, source, credentials=credentials(token=server.token), **options)
+
+
+def _stored(server: ServerProcess, device_id: str) -> list[float]:
+    with SpaceLinkClient(server.address, token=server.token) as client:
         columns: TelemetryColumns = client.query_telemetry(device_id, as_columns=True)[device_id]
     return [float(value) for value in columns.metrics["latency_ms"]]
 
@@ -364,8 +369,8 @@ async def test_server_stores_what_is_delivered(
 ) -> None:
     async with open_channel(server.address) as channel:
         source = MemorySource(200, device_id=device_id, stream_id=device_id)
-        await Uplink(channel, source, compression=compression).run()
-    assert _stored(server.address, device_id) == list(range(1, 201))
+        await _uplink(server, channel, source, compression=compression).run()
+    assert _stored(server, device_id) == list(range(1, 201))
 
 
 async def test_server_rejects_poison_and_takes_the_rest(server: ServerProcess, device_id: str) -> None:
@@ -373,25 +378,25 @@ async def test_server_rejects_poison_and_takes_the_rest(server: ServerProcess, d
         source = MemorySource(5, device_id=device_id, stream_id=device_id)
         poison = TelemetryColumns.from_arrays(device_id, [START], packet_loss_percent=[101])
         source.items[2] = Batch(3, poison.encode())
-        await Uplink(channel, source).run()
+        await _uplink(server, channel, source).run()
     assert [(batch.sequence, batch.reason) for batch in source.rejected] == [(3, "VALUE_OUT_OF_RANGE")]
-    assert _stored(server.address, device_id) == [1, 2, 4, 5]
+    assert _stored(server, device_id) == [1, 2, 4, 5]
 
 
 async def test_newer_stream_fences_the_older(server: ServerProcess, device_id: str) -> None:
     async with open_channel(server.address) as first_channel, open_channel(server.address) as second_channel:
         first, second = (MemorySource(count, device_id=device_id, stream_id=device_id) for count in (2, 3))
         first.ended.clear()
-        older = asyncio.ensure_future(Uplink(first_channel, first).run())
+        older = asyncio.ensure_future(_uplink(server, first_channel, first).run())
         async with asyncio.timeout(30):
             while first.acked_through < 2:
                 await asyncio.sleep(0.01)
-        await Uplink(second_channel, second).run()
+        await _uplink(server, second_channel, second).run()
         with pytest.raises(AbortedError) as raised:
             await older
     assert raised.value.reason == "STREAM_FENCED"
     assert second.resumed == [2]
-    assert _stored(server.address, device_id) == [1, 2, 3]
+    assert _stored(server, device_id) == [1, 2, 3]
 
 
 @pytest.mark.usefixtures("no_backoff")
@@ -402,7 +407,7 @@ async def test_killed_server_gets_each_batch_once(
     running = servers(tmp_path / "server")
     async with open_channel(running.address) as channel:
         source = MemorySource(3000)
-        delivering = asyncio.ensure_future(Uplink(channel, source, window=8).run())
+        delivering = asyncio.ensure_future(_uplink(running, channel, source, window=8).run())
         async with asyncio.timeout(60):
             while source.acked_through < 100:
                 await asyncio.sleep(0.001)
@@ -411,4 +416,4 @@ async def test_killed_server_gets_each_batch_once(
         await asyncio.to_thread(servers, tmp_path / "server", listen=running.address)
         await asyncio.wait_for(delivering, 60)
     assert len(source.resumed) >= 2
-    assert _stored(running.address, "dish") == list(range(1, 3001))
+    assert _stored(running, "dish") == list(range(1, 3001))

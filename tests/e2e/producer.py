@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
 
-import grpc
 import grpc.aio
 
+from spacelink._stream_call import StreamCall
 from spacelink.v1.telemetry_pb2 import (
     IngestAck,
     IngestDropped,
@@ -20,8 +18,6 @@ from spacelink.v1.telemetry_pb2 import (
     TelemetryBatch,
 )
 from tests.e2e.calls import DEADLINE, SERVICE
-
-_T = TypeVar("_T")
 
 
 def batch_message(sequence: int, batch: TelemetryBatch) -> bytes:
@@ -39,13 +35,10 @@ class Producer:
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        method: grpc.aio.StreamStreamMultiCallable[bytes, IngestResponse] = channel.stream_stream(
-            SERVICE + "Ingest", response_deserializer=IngestResponse.FromString
-        )
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(SERVICE + "Ingest")
         self.call = method(timeout=DEADLINE)
+        self._stream = StreamCall(self.call)
         self.ready: IngestReady | None = None
-        self._error: grpc.aio.AioRpcError | None = None
-        self.call.add_done_callback(self._keep_error)
 
     @classmethod
     async def open(cls, channel: grpc.aio.Channel, stream_id: str) -> Producer:
@@ -76,13 +69,10 @@ class Producer:
 
     async def send_bytes(self, data: bytes) -> None:
         """Send a message; if the stream is over, reading says so."""
-        try:
-            await self.call.write(data)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return
+        await self._stream.write(data)
 
     async def half_close(self) -> None:
-        await self.call.done_writing()
+        await self._stream.done_writing()
 
     async def read(self) -> IngestResponse | None:
         """Read a message; None at the end of a stream that ended well.
@@ -90,11 +80,8 @@ class Producer:
         Raises:
             grpc.aio.AioRpcError: it ended otherwise.
         """
-        try:
-            response: Any = await self.call.read()
-        except grpc.aio.AioRpcError:
-            return await self._read_on()
-        return None if response is grpc.aio.EOF else response
+        data = await self._stream.read()
+        return None if data is None else IngestResponse.FromString(data)
 
     async def acks(self) -> AsyncIterator[IngestAck]:
         """Read acks to the end of the stream; drain is skipped."""
@@ -123,36 +110,3 @@ class Producer:
         """End the stream in order and give the last sequence that was acked, 0 for none."""
         await self.half_close()
         return await self.to_end()
-
-    # When a write fails because the server has ended the call, grpc.aio puts an
-    # INTERNAL of its own over the server's status, before or after that comes,
-    # and gives out no more of what it received (grpc/grpc#36066). The rest reads
-    # on below that.
-
-    async def _read_on(self) -> IngestResponse:
-        if self._error is None:
-            data: Any = await self.call._cython_call.receive_serialized_message()  # type: ignore[attr-defined]
-            if data is not grpc.aio.EOF:
-                return IngestResponse.FromString(data)
-        async with asyncio.timeout(DEADLINE):
-            while self._error is None:
-                await asyncio.sleep(0.01)
-                self._keep_error(self.call)
-        raise self._error
-
-    def _keep_error(self, call: Any) -> None:
-        """Keep the status of an ended call if it is not grpc.aio's own."""
-        code, details = _immediately(call.code()), _immediately(call.details())
-        if details != "Internal error from Core" and self._error is None:
-            trailers = _immediately(call.trailing_metadata())
-            self._error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailers, details)
-
-
-def _immediately(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine that has nothing to wait for."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        result: _T = stop.value
-        return result
-    raise AssertionError("it waits")

@@ -131,7 +131,7 @@ async def test_mtls_lets_in_who_shows_a_certificate(
     mtls_server: ServerProcess, authority: Authority, device_id: str
 ) -> None:
     own = authority.issue()
-    shown = {"tls_ca": authority.cert, "tls_cert": own.cert, "tls_key": own.key}
+    shown: dict[str, Any] = {"tls_ca": authority.cert, "tls_cert": own.cert, "tls_key": own.key}
     exchange(mtls_server, device_id, **shown)
     assert await admin_health(mtls_server, **shown) == SERVING
 

@@ -11,12 +11,43 @@ from argon2 import PasswordHasher
 from spacelink_server.access import first_start, passwords
 from spacelink_server.storage.sqlite import SqliteStore
 from tests.server.installation import running
+from tests.server.stores import Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from spacelink_server.storage.sql_store import SqlStore
+    from tests.postgres import Cluster
     from tests.server.installation import Installation
+
+
+KINDS = ("sqlite", "postgres")
+
+
+def place_of(kind: str, directory: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Give the place of an empty store."""
+    if kind == "sqlite":
+        yield Place(directory)
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    url = cluster.create_database()
+    yield Place(directory, url)
+    cluster.drop_database(url)
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Give the place of an empty store: tests that take it run against either kind."""
+    yield from place_of(request.param, tmp_path, request)
+
+
+@pytest.fixture
+def either_store(place: Place) -> Iterator[SqlStore]:
+    """Give an empty store of either kind."""
+    store = place.open()
+    yield store
+    store.close()
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ import numpy as np
 from spacelink._wire import BatchView, is_exact
 from spacelink.columns import TelemetryColumns, canonical_view
 from spacelink.v1.telemetry_pb2 import TelemetryBatch
-from spacelink_server.ingest.validation import Limits, segments_of
+from spacelink_server.ingest.validation import Limits, segments_of, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import ArrayLike
 
+    from spacelink_server.ingest.validation import WellFormedBatch
     from spacelink_server.storage.segments import Segment
 
 # 2025-01-01T00:00:00Z
@@ -57,13 +58,18 @@ def segment(device_id: str = "dish-1", offset: int = 0, value: float = 1.0) -> S
     return only
 
 
-def validated(data: bytes, limits: Limits | None = None) -> list[Segment]:
-    """Validate an encoded batch, as the server does with one it got."""
+def parsed(data: bytes, limits: Limits | None = None) -> WellFormedBatch:
+    """Check the form of an encoded batch, as the server does with one it got."""
     view = BatchView()
     view.ParseFromString(data)
     if not is_exact(view, data):
         view = canonical_view(TelemetryBatch.FromString(data))
-    return segments_of(view, len(data), limits or Limits())
+    return well_formed(view, len(data), limits or Limits())
+
+
+def validated(data: bytes, limits: Limits | None = None) -> list[Segment]:
+    """Validate an encoded batch."""
+    return segments_of(parsed(data, limits))
 
 
 def samples_of(batch: TelemetryBatch) -> list[Sample]:

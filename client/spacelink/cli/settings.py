@@ -5,6 +5,7 @@ That is also their order of precedence.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,13 @@ def setting(flag: str, *declarations: str, **attributes: Any) -> Callable[[FC], 
     return click.option(flag, *declarations, **attributes)
 
 
-def config_file() -> Callable[[FC], FC]:
-    """Declare --config FILE, a YAML file with the command's settings."""
+def config_file(*, shared: bool = False) -> Callable[[FC], FC]:
+    """Declare --config FILE, a YAML file with the command's settings.
+
+    Args:
+        shared: it is another command's file; settings that only that one knows
+            are left alone.
+    """
     return click.option(
         "--config",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -37,12 +43,12 @@ def config_file() -> Callable[[FC], FC]:
         show_envvar=True,
         is_eager=True,
         expose_value=False,
-        callback=_load,
+        callback=partial(_load, shared),
         help="YAML file with settings; keys are the long flags with _ for -.",
     )
 
 
-def _load(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
+def _load(shared: bool, ctx: click.Context, param: click.Parameter, path: Path | None) -> None:
     if path is None:
         return
     try:
@@ -53,14 +59,14 @@ def _load(ctx: click.Context, param: click.Parameter, path: Path | None) -> None
         raise click.BadParameter(f"{path}: expected a mapping of settings", ctx, param)
     known = {p.name: p for p in ctx.command.params if p.name and p is not param and p.name != "help"}
     unknown = [str(key) for key in values if key not in known]
-    if unknown:
+    if unknown and not shared:
         raise click.BadParameter(
             f"{path}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}", ctx, param
         )
     given = {
         key: _as_given(ctx, known[key], value, f"{path}: {key}")
         for key, value in values.items()
-        if value is not None
+        if value is not None and key in known
     }
     ctx.default_map = {**(ctx.default_map or {}), **given}
 

@@ -18,19 +18,20 @@ from typing import TYPE_CHECKING
 import click
 
 from spacelink import AsyncSpaceLinkClient
-from spacelink._channel import DEFAULT_TARGET
+from spacelink._channel import DEFAULT_ADMIN_TARGET, DEFAULT_TARGET
 from spacelink.cli._connection import RETRY_SECONDS
+from spacelink.cli._first_look import ACCOUNTS, TokenFiles, create_accounts, write_tokens
 from spacelink.cli._fleet import Fleet, follow, show_live
 from spacelink.cli._moments import DurationParam
 from spacelink.cli._processes import Child
 from spacelink.errors import SpaceLinkError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
     from typing import Any
 
 _HOST, _, _DATA_PORT = DEFAULT_TARGET.rpartition(":")
-_ADMIN_PORT = "50052"
+_ADMIN_PORT = DEFAULT_ADMIN_TARGET.rpartition(":")[2]
 _DEVICES = [f"dish-{number:02}" for number in range(1, 9)]
 
 # A cold start on a busy small machine, migrations included, takes a few seconds.
@@ -117,27 +118,21 @@ async def _serve(data_dir: Path, remark: str) -> None:
         if ready is None:
             raise click.ClickException("the server did not say that it is ready")
         address, admin_address = ready.groups()
+        files = write_tokens(data_dir, _DEVICES)
+        await create_accounts(admin_address, files.visitor)
         agent = await Child.start(
             "agent",
-            *(
-                "--server",
-                address,
-                "--collector",
-                "simulator",
-                "--batch-age",
-                "1",
-                "--spool",
-                str(data_dir / "spool"),
-            ),
+            *("--server", address, "--token-file", str(files.fleet)),
+            *("--collector", "simulator", "--batch-age", "1", "--spool", str(data_dir / "spool")),
             *(argument for device_id in _DEVICES for argument in ("--device-id", device_id)),
             log_file=data_dir / "agent.log",
         )
         stack.push_async_callback(agent.stop)
-        click.echo(_introduction(address, admin_address, f"{data_dir}{remark}"))
+        click.echo(_introduction(address, admin_address, f"{data_dir}{remark}", files))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.ended())
             tasks.create_task(agent.ended())
-            tasks.create_task(_show(address))
+            tasks.create_task(_show(address, files.visitor))
 
 
 def _listen(port: str) -> str:
@@ -153,29 +148,51 @@ def _listen(port: str) -> str:
     return f"{_HOST}:{port}"
 
 
-def _introduction(address: str, admin_address: str, data: str) -> str:
-    command = _command()
-    server = (
-        "" if address == DEFAULT_TARGET and "SPACELINK_SERVER" not in os.environ else f" --server {address}"
-    )
+def _introduction(address: str, admin_address: str, data: str, files: TokenFiles) -> str:
+    command, device, viewer = _command(), _DEVICES[0], ACCOUNTS[-1]
+    settings = _settings(address, admin_address, files)
+    exports = "\n".join(f"  export {name}={shlex.quote(value)}" for name, value in settings)
+    accounts = "\n".join(f"  {name:<16}  {password:<11}  {role}" for name, password, role in ACCOUNTS)
     return f"""
 SpaceLink is running, with {len(_DEVICES)} simulated terminals.
 
   data plane   {address}
   admin plane  {admin_address}
   data         {data}
+  token        {files.visitor}
 
 In another terminal, try:
 
-  {command} telemetry latest{server}
-  {command} telemetry summary --start -1m{server}
-  {command} telemetry query --device-id {_DEVICES[0]} --start -30s{server}
-  {command} telemetry query --start -30s --output csv{server} | head
-  grpcurl -plaintext -d '{{"device_ids": ["{_DEVICES[0]}"]}}' {address} \\
-    spacelink.v1.TelemetryService/ListLatestTelemetry
+{exports}
+  {command} telemetry latest
+  {command} telemetry summary --start -1m
+  {command} telemetry query --device-id {device} --start -30s --output csv | head
+  {command} token attenuate --device {device} --expires 1h |
+    {command} telemetry latest --device-id {device} --token-file -
+  echo {viewer.password} | {command} session login {viewer.name} --password-file - |
+    {command} session show --token-file -
+  {command} token graph
+  SPACELINK_TOKEN=$(cat "$SPACELINK_TOKEN_FILE") grpcurl -plaintext \\
+    -expand-headers -H 'authorization: Bearer ${{SPACELINK_TOKEN}}' \\
+    -d '{{"device_ids": ["{device}"]}}' {address} spacelink.v1.TelemetryService/ListLatestTelemetry
+
+Demo accounts, which no other server has:
+
+{accounts}
 
 Ctrl-C ends it.
 """
+
+
+def _settings(address: str, admin_address: str, files: TokenFiles) -> Iterator[tuple[str, str]]:
+    """Give the variables that client commands need."""
+    yield "SPACELINK_TOKEN_FILE", str(files.visitor.absolute())
+    for name, value, default in (
+        ("SPACELINK_SERVER", address, DEFAULT_TARGET),
+        ("SPACELINK_ADMIN_SERVER", admin_address, DEFAULT_ADMIN_TARGET),
+    ):
+        if value != default or name in os.environ:
+            yield name, value
 
 
 def _command() -> str:
@@ -189,8 +206,8 @@ def _command() -> str:
     return f"{shlex.quote(sys.executable)} -m spacelink"
 
 
-async def _show(address: str) -> None:
-    async with AsyncSpaceLinkClient(address, retry_for=RETRY_SECONDS) as client:
+async def _show(address: str, token_file: Path) -> None:
+    async with AsyncSpaceLinkClient(address, token_file=token_file, retry_for=RETRY_SECONDS) as client:
         if sys.stdout.isatty():
             await show_live(client)
         else:

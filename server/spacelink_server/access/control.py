@@ -115,6 +115,7 @@ class AccessControl:
         """Give what has to run as long as calls are taken."""
         return (
             self.bans.run(),
+            self.tenants.run(),
             self.limiter.run(),
             self.lineage.run(),
             self.refusals.run(),

@@ -40,30 +40,34 @@ def prepare(store: Transactions, data_dir: Path, environ: Mapping[str, str]) -> 
 
     Args:
         store: no other thread may write to it yet.
-        data_dir: exists already.
+        data_dir: made if need be.
         environ: where SPACELINK_MASTER_KEY may be.
 
     Raises:
         MasterKeyError: the master key is missing, not readable, or not the one
             that the store was made with.
+        OSError: the directory cannot be made.
         StoreUnavailableError: the store failed.
     """
+    data_dir.mkdir(parents=True, exist_ok=True)
     rows = store.read(tenants.keys)
     keys = KeyRing(load_master_key(data_dir, environ, create=not rows))
     pending = data_dir / _PENDING_FILE
-    if rows:
-        keys.load(rows)
-    else:
-        keys.load([_first_key(keys, tenant_id) for tenant_id in (ANY, DEFAULT_TENANT)])
-        store.transact(lambda connection: write_secret(pending, _found(connection, keys)))
+    if not rows:
+        store.transact(lambda connection: _found(connection, keys, pending))
+        rows = store.read(tenants.keys)
+    keys.load(rows)
     if pending.exists():
         path = pending.replace(data_dir / OPERATOR_TOKEN_FILE)
         logger.info("the operator's token is in %s", path)
     return keys
 
 
-def _found(connection: Connection, keys: KeyRing) -> str:
-    """Store what every installation has, and give the operator's token."""
+def _found(connection: Connection, keys: KeyRing, pending: Path) -> None:
+    """Store what every installation has, and write the operator's token, unless another server just did."""
+    if tenants.keys(connection):
+        return
+    keys.load([_first_key(keys, tenant_id) for tenant_id in (ANY, DEFAULT_TENANT)])
     for tenant_id in (ANY, DEFAULT_TENANT):
         tenants.insert_key(connection, _first_key(keys, tenant_id))
     tenants.insert(connection, Tenant(DEFAULT_TENANT, "", 0, 0, (), time.time_ns()))
@@ -74,7 +78,7 @@ def _found(connection: Connection, keys: KeyRing) -> str:
     audit.append(connection, DEFAULT_TENANT, Event(_ACTOR, "tenant.create", f"tenant:{DEFAULT_TENANT}"))
     text = minter.text(token)
     assert text is not None  # noqa: S101 - the keys have just been made
-    return text
+    write_secret(pending, text)
 
 
 def _first_key(keys: KeyRing, tenant_id: str) -> TenantKey:

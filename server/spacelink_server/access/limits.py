@@ -252,7 +252,9 @@ class Limiter:
     async def _lease(self, leases: Sequence[tuple[LimitState, LeaseRequest]]) -> None:
         requests = [request for _, request in leases]
         try:
-            answers = await self._database.write(lambda connection: limits.lease(connection, requests))
+            answers = await self._database.write(
+                lambda connection: limits.lease(connection, requests), alone=False
+            )
         except Exception as error:
             # Nobody knows what is left, so nobody is let through.
             for state, _ in leases:
@@ -267,7 +269,7 @@ class Limiter:
         # Where this fails the units are lost until the next window: trying once
         # more might give them back twice.
         try:
-            await self._database.write(lambda connection: limits.give_back(connection, unused))
+            await self._database.write(lambda connection: limits.give_back(connection, unused), alone=False)
         except UnavailableError as error:
             logger.warning("leased units cannot be given back: %s", error)
 

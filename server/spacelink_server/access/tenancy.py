@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from spacelink_server.access.limits import samples_per_day
+from spacelink_server.access.periodic import repeat
 from spacelink_server.storage import tenants
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from spacelink_server.storage.tenants import Tenant, TenantKey
     from spacelink_server.storage.transactions import Connection
 
+# A key that was rotated on another server signs and verifies here within this
+# and the time of a reading.
+_POLL_SECONDS = 0.25
+
 
 class TenantDirectory:
     """Keeps the keys of a KeyRing and the quotas of tenants as the store has them."""
@@ -23,6 +28,7 @@ class TenantDirectory:
         """Make a directory; refresh reads it."""
         self._database = database
         self._keys = keys
+        self._version = -1
         self._quotas: dict[str, tuple[LimitKey, ...]] = {}
         self._reading = asyncio.Lock()
 
@@ -35,18 +41,27 @@ class TenantDirectory:
         """
         # One at a time: an earlier reading must not replace a later one.
         async with self._reading:
-            rows, keys = await self._database.read(_read)
+            version, rows, keys = await self._database.read(_read)
             self._keys.load(keys)
+            self._version = version
             self._quotas = {
                 row.tenant_id: (samples_per_day(row.tenant_id, row.samples_per_day),)
                 for row in rows
                 if row.samples_per_day
             }
 
+    async def run(self) -> None:
+        """Take over what other servers change; runs for ever."""
+        await repeat(_POLL_SECONDS, self._poll, "reading the tenants")
+
+    async def _poll(self) -> None:
+        if await self._database.read(tenants.version) != self._version:
+            await self.refresh()
+
     def quotas(self, tenant_id: str) -> tuple[LimitKey, ...]:
         """Give what all samples of a tenant draw from, whichever token they come with."""
         return self._quotas.get(tenant_id, ())
 
 
-def _read(connection: Connection) -> tuple[list[Tenant], list[TenantKey]]:
-    return tenants.all_tenants(connection), tenants.keys(connection)
+def _read(connection: Connection) -> tuple[int, list[Tenant], list[TenantKey]]:
+    return tenants.version(connection), tenants.all_tenants(connection), tenants.keys(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from spacelink_server.errors import store_unavailable
@@ -26,15 +27,20 @@ class Database:
 
         Args:
             store: where the transactions run.
-            writer: the one thread that also commits telemetry: writes of
-                access and of telemetry take turns.
+            writer: threads for writing; with a store that has one writer at a
+                time the one that also commits telemetry.
             readers: threads for reading.
         """
         self._store = store
         self._writer = writer
         self._readers = readers
 
-    async def write(self, work: Callable[[Connection], _T], *then: Callable[[], Awaitable[object]]) -> _T:
+    async def write(
+        self,
+        work: Callable[[Connection], _T],
+        *then: Callable[[], Awaitable[object]],
+        alone: bool = True,
+    ) -> _T:
         """Run work in a write transaction, on disk on return.
 
         Args:
@@ -42,11 +48,12 @@ class Database:
             then: called one after the other once it is committed, also if the
                 caller has gone by then: what makes the change take effect in
                 this process.
+            alone: see Transactions.transact.
 
         Raises:
             UnavailableError: the store failed.
         """
-        return await asyncio.shield(self._write(work, then))
+        return await asyncio.shield(self._write(work, then, alone))
 
     async def read(self, work: Callable[[Connection], _T]) -> _T:
         """Run work in a read transaction.
@@ -60,11 +67,14 @@ class Database:
             raise store_unavailable() from None
 
     async def _write(
-        self, work: Callable[[Connection], _T], then: tuple[Callable[[], Awaitable[object]], ...]
+        self,
+        work: Callable[[Connection], _T],
+        then: tuple[Callable[[], Awaitable[object]], ...],
+        alone: bool,
     ) -> _T:
-        loop = asyncio.get_running_loop()
+        transact = partial(self._store.transact, work, alone=alone)
         try:
-            answer = await loop.run_in_executor(self._writer, self._store.transact, work)
+            answer = await asyncio.get_running_loop().run_in_executor(self._writer, transact)
         except StoreUnavailableError:
             raise store_unavailable() from None
         for follow_up in then:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from spacelink_server.errors import STORE_RETRY_SECONDS
+from spacelink_server.ingest.validation import InvalidBatchError, segments_of_all
 from spacelink_server.storage.store import (
     CommitGroup,
     CommitResult,
@@ -22,10 +23,11 @@ from spacelink_server.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Iterable
     from concurrent.futures import Executor
 
     from spacelink_server.ingest.live import LiveFeed
+    from spacelink_server.ingest.validation import WellFormedBatch
     from spacelink_server.storage.segments import Segment
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,9 @@ class CommitListener(Protocol):
     stream_id: str
     epoch: int
 
+    def rejected(self, rejection: Rejection) -> None:
+        """Hear that a batch cannot be stored; called in the order of the sequences."""
+
     def committed(self, sequence: int) -> None:
         """Hear that everything up to the sequence is on disk."""
 
@@ -60,7 +65,7 @@ class _Batch:
     listener: CommitListener
     first_sequence: int
     last_sequence: int
-    segments: list[Segment]
+    batch: WellFormedBatch | None
     size: int
     rejection: Rejection | None
 
@@ -165,12 +170,12 @@ class Committer:
         listener: CommitListener,
         first_sequence: int,
         last_sequence: int,
-        segments: list[Segment],
+        batch: WellFormedBatch | None,
         size: int,
         rejection: Rejection | None = None,
     ) -> None:
-        """Queue the next batch of a stream; the listener is told the outcome."""
-        self._put(_Batch(listener, first_sequence, last_sequence, segments, size, rejection))
+        """Queue the next batch of a stream, or what takes its place; the listener is told the outcome."""
+        self._put(_Batch(listener, first_sequence, last_sequence, batch, size, rejection))
 
     async def run(self) -> None:
         """Commit until close is called and the queue is empty."""
@@ -221,15 +226,17 @@ class Committer:
 
     def _take(self) -> _Group:
         group = _Group()
+        batches: list[_Batch] = []
         while self._queue and group.size < _GROUP_BYTES:
             item = self._queue.popleft()
             group.size += item.size
             if isinstance(item, _Batch):
-                _append(group, item)
+                batches.append(item)
             elif isinstance(item.request, Submission):
                 group.submissions.append(item)
             else:
                 group.opens.append(item)
+        _append_all(group, batches)
         return group
 
     def _succeed(self, group: _Group, result: CommitResult) -> None:
@@ -287,7 +294,19 @@ class Committer:
             await self._on_health(healthy)
 
 
-def _append(group: _Group, batch: _Batch) -> None:
+def _append_all(group: _Group, batches: Iterable[_Batch]) -> None:
+    outcomes = iter(segments_of_all([batch.batch for batch in batches if batch.batch is not None]))
+    for batch in batches:
+        outcome = [] if batch.batch is None else next(outcomes)
+        if isinstance(outcome, InvalidBatchError):
+            batch.rejection = Rejection(batch.last_sequence, outcome.reason, str(outcome))
+            outcome = []
+        if batch.rejection is not None:
+            batch.listener.rejected(batch.rejection)
+        _append(group, batch, outcome)
+
+
+def _append(group: _Group, batch: _Batch, segments: Iterable[Segment]) -> None:
     listener = batch.listener
     advance = group.advances.get(listener)
     if advance is None:
@@ -297,12 +316,12 @@ def _append(group: _Group, batch: _Batch) -> None:
             listener.epoch,
             batch.first_sequence - 1,
             batch.last_sequence,
-            list(batch.segments),
+            list(segments),
         )
         group.advances[listener] = advance
     else:
         advance.sequence = batch.last_sequence
-        advance.segments.extend(batch.segments)
+        advance.segments.extend(segments)
     if batch.rejection is not None:
         advance.rejected.append(batch.rejection)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # What a watcher may lag behind: a second of a thousand devices that each send
 # a batch of a few samples a second.
-_MAX_LAG_BYTES = 1024 * 1024
+MAX_LAG_BYTES = 1024 * 1024
 
 
 class Watcher:
@@ -21,11 +21,15 @@ class Watcher:
 
     Iterating over it gives Segments until the feed is closed. When the reader
     lags, the oldest segments are lost and counted.
+
+    Attributes:
+        tenant_id: whose segments.
+        device_ids: of which devices; empty means all.
     """
 
     def __init__(self, tenant_id: str, device_ids: Iterable[str]) -> None:
         self.tenant_id = tenant_id
-        self._device_ids = frozenset(device_ids)
+        self.device_ids = frozenset(device_ids)
         self._queue: deque[Segment] = deque()
         self._queued_bytes = 0
         self._changed = asyncio.Event()
@@ -34,14 +38,18 @@ class Watcher:
 
     def offer(self, segment: Segment) -> None:
         """Queue a segment if it is watched; never waits."""
-        if self._device_ids and segment.device_id not in self._device_ids:
+        if not self._watches(segment.device_id):
             return
         self._queue.append(segment)
         self._queued_bytes += len(segment.payload)
-        while self._queued_bytes > _MAX_LAG_BYTES and len(self._queue) > 1:
+        while self._queued_bytes > MAX_LAG_BYTES and len(self._queue) > 1:
             self._take()
             self._lost += 1
         self._changed.set()
+
+    def lose(self, device_ids: Iterable[str]) -> None:
+        """Count segments as lost that were never offered, by their devices."""
+        self._lost += sum(map(self._watches, device_ids))
 
     def take_lost(self) -> int:
         """Tell how many segments were lost since this was last asked."""
@@ -64,6 +72,9 @@ class Watcher:
             raise StopAsyncIteration
         return self._take()
 
+    def _watches(self, device_id: str) -> bool:
+        return not self.device_ids or device_id in self.device_ids
+
     def _take(self) -> Segment:
         segment = self._queue.popleft()
         self._queued_bytes -= len(segment.payload)
@@ -77,7 +88,11 @@ class LiveFeed:
         self._watchers: set[Watcher] = set()
         self._closed = False
 
-    def add(self, watcher: Watcher) -> None:
+    def watchers(self, tenant_id: str) -> list[Watcher]:
+        """Give a tenant's watchers."""
+        return [watcher for watcher in self._watchers if watcher.tenant_id == tenant_id]
+
+    async def add(self, watcher: Watcher) -> None:
         """Let a watcher see what is committed from now on."""
         self._watchers.add(watcher)
         if self._closed:
@@ -89,10 +104,12 @@ class LiveFeed:
 
     def publish(self, tenant_id: str, segments: Iterable[Segment]) -> None:
         """Offer committed segments to the tenant's watchers."""
-        for watcher in self._watchers:
-            if watcher.tenant_id == tenant_id:
-                for segment in segments:
-                    watcher.offer(segment)
+        for watcher in self.watchers(tenant_id):
+            for segment in segments:
+                watcher.offer(segment)
+
+    async def run(self) -> None:
+        """Do what there is to do besides; of what one process commits it is told."""
 
     def close(self) -> None:
         """End all watching."""

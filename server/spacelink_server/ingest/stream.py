@@ -24,14 +24,14 @@ from spacelink.v1.telemetry_pb2 import (
 from spacelink_server.access.limits import LimitExceededError
 from spacelink_server.errors import InvalidRequestError, RequestError, UnavailableError, store_unavailable
 from spacelink_server.ingest.committer import Committer
-from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of
+from spacelink_server.ingest.validation import InvalidBatchError, Limits, well_formed
 from spacelink_server.storage.store import Rejection, StoreUnavailableError, StreamKey
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from spacelink_server.access.guard import Guard
-    from spacelink_server.storage.segments import Segment
+    from spacelink_server.ingest.validation import WellFormedBatch
 
     Context: TypeAlias = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -136,6 +136,10 @@ class IngestStream:
         self._draining = True
         self._changed.set()
 
+    def rejected(self, rejection: Rejection) -> None:
+        """Hear that a batch cannot be stored."""
+        self._rejected.append(rejection)
+
     def committed(self, sequence: int) -> None:
         """Hear that everything up to the sequence is on disk."""
         self._committed = sequence
@@ -192,7 +196,7 @@ class IngestStream:
                 raise InvalidRequestError(
                     "dropped.first_sequence", "expected a sequence from 1 up to dropped.last_sequence"
                 )
-            self._advance(dropped.first_sequence, dropped.last_sequence, [], 0)
+            self._advance(dropped.first_sequence, dropped.last_sequence, None, 0)
         elif kind == "start":
             raise RequestError(
                 grpc.StatusCode.FAILED_PRECONDITION, "ALREADY_STARTED", "the stream was started already"
@@ -207,36 +211,41 @@ class IngestStream:
             return
         self._check_follows(sequence)
         try:
-            segments = segments_of(batch, size, self._limits)
+            checked = well_formed(batch, size, self._limits)
         except InvalidBatchError as error:
             self._reject(Rejection(sequence, error.reason, str(error)))
             return
-        refusal = self._guard.refusal(segments[0].device_id)
+        refusal = self._guard.refusal(checked.device_id)
         if refusal is not None:
             self._reject(Rejection(sequence, refusal.reason, refusal.message))
             return
         try:
-            await self._guard.take_batch(sum(segment.sample_count for segment in segments))
+            # Before its values are looked at: what is rejected for them counts, too.
+            await self._guard.take_batch(checked.sample_count)
         except LimitExceededError as error:
             if error.retry_seconds is not None:
                 raise
             # It would be refused for ever, and block the stream.
             self._reject(Rejection(sequence, error.reason, error.message))
             return
-        self._advance(sequence, sequence, segments, size)
+        self._advance(sequence, sequence, checked, size)
 
     def _reject(self, rejection: Rejection) -> None:
-        self._rejected.append(rejection)
-        self._advance(rejection.sequence, rejection.sequence, [], 0, rejection)
+        self._advance(rejection.sequence, rejection.sequence, None, 0, rejection)
 
     def _advance(
-        self, first: int, last: int, segments: list[Segment], size: int, rejection: Rejection | None = None
+        self,
+        first: int,
+        last: int,
+        batch: WellFormedBatch | None,
+        size: int,
+        rejection: Rejection | None = None,
     ) -> None:
         if last <= self._received:
             self._check_repeat("dropped.last_sequence", last)
             return
         self._check_follows(first)
-        self._committer.advance(self, self._received + 1, last, segments, size, rejection)
+        self._committer.advance(self, self._received + 1, last, batch, size, rejection)
         self._received = last
 
     def _check_repeat(self, field: str, sequence: int) -> None:

@@ -1,4 +1,9 @@
-"""Validation of batches: what passes is stored and never questioned again."""
+"""Validation of batches: what passes is stored and never questioned again.
+
+In two steps, for numpy takes a microsecond to look at any array, a small one
+too: names and lengths when a batch comes in, times and values together with
+those of all batches that are committed with it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
 from spacelink_server.storage.store import REJECTIONS_KEPT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 # 1990-01-01T00:00:00Z. Earlier times come from clocks that were never set.
 _EARLIEST_NANOS = 631_152_000 * 1_000_000_000
@@ -91,16 +96,38 @@ _BOUNDS = {
 }
 
 
-def segments_of(view: Any, size: int, limits: Limits) -> list[Segment]:
-    """Validate a batch and make the segments it is stored as.
+class WellFormedBatch(NamedTuple):
+    """A batch whose names and lengths are right; its times and values are yet to be looked at.
+
+    Attributes:
+        view: the bytes view of a TelemetryBatch (spacelink._wire.BatchView).
+        device_id: its device.
+        times: int64 nanoseconds since 1970 UTC, at least one.
+        free: columns of float32 values that need only be finite.
+        not_negative: columns of values that must not be below 0, either.
+        percents: columns of values that must be from 0 to 100.
+    """
+
+    view: Any
+    device_id: str
+    times: bytes
+    free: Sequence[bytes]
+    not_negative: Sequence[bytes]
+    percents: Sequence[bytes]
+
+    @property
+    def sample_count(self) -> int:
+        """How many samples it has."""
+        return len(self.times) // 8
+
+
+def well_formed(view: Any, size: int, limits: Limits) -> WellFormedBatch:
+    """Check all of a batch but its times and values.
 
     Args:
-        view: the bytes view of a TelemetryBatch (spacelink._wire.BatchView).
+        view: the bytes view of a TelemetryBatch.
         size: bytes of the message that carried it.
         limits: what the producer was told.
-
-    Returns:
-        One segment, several where the samples span more than MAX_SPAN_NANOS.
 
     Raises:
         InvalidBatchError: names the field and what would be right.
@@ -112,17 +139,71 @@ def segments_of(view: Any, size: int, limits: Limits) -> list[Segment]:
         )
     device_id = _device_id(view.device_id)
     times = _times(view.time_unix_nano, limits.max_batch_samples)
-    _check_columns(view, len(times))
-    first, last = int(times[0]), int(times[-1])
-    in_order = not np.count_nonzero(times[1:] <= times[:-1])
-    if not in_order:
-        first, last = int(times.min()), int(times.max())
-    _check_range(first, last)
+    free = (*_ANY_FINITE_OF(view), *_extra_columns(view))
+    batch = WellFormedBatch(view, device_id, times, free, _NOT_NEGATIVE_OF(view), _PERCENTS_OF(view))
+    count = len(times) // 8
+    if not {0, 4 * count}.issuperset(map(len, (*free, *batch.not_negative, *batch.percents))):
+        _explain(batch)
+    if status := view.status:
+        _check_status(status, count)
     # Only Ingest reads the sequence; it is no part of the samples.
     view.sequence = 0
-    if in_order and last - first <= MAX_SPAN_NANOS:
-        return [Segment(device_id, first, last, len(times), view.SerializeToString())]
-    return split(merge([TelemetryColumns.from_view(view)]))
+    return batch
+
+
+def segments_of(batch: WellFormedBatch) -> list[Segment]:
+    """Check the times and values of a batch and make the segments it is stored as.
+
+    Returns:
+        One segment, several where the samples span more than MAX_SPAN_NANOS.
+
+    Raises:
+        InvalidBatchError: names the field and what would be right.
+    """
+    if not _values_are_right([batch]):
+        _explain(batch)
+    times = np.frombuffer(batch.times, "<i8")
+    _check_range(int(times.min()), int(times.max()))
+    if spans := _spans([batch]):
+        return [_whole(batch, spans[0])]
+    return split(merge([TelemetryColumns.from_view(batch.view)]))
+
+
+def segments_of_all(batches: Sequence[WellFormedBatch]) -> Sequence[list[Segment] | InvalidBatchError]:
+    """Do for many batches what segments_of does, at less than half its cost for small ones.
+
+    Returns:
+        For each batch its segments, or what is wrong with it.
+    """
+    if batches and _values_are_right(batches) and (spans := _spans(batches)):
+        return [[_whole(batch, span)] for batch, span in zip(batches, spans, strict=True)]
+    return [_segments_or_error(batch) for batch in batches]
+
+
+def _segments_or_error(batch: WellFormedBatch) -> list[Segment] | InvalidBatchError:
+    try:
+        return segments_of(batch)
+    except InvalidBatchError as error:
+        return error
+
+
+def _whole(batch: WellFormedBatch, span: tuple[int, int]) -> Segment:
+    return Segment(batch.device_id, *span, batch.sample_count, batch.view.SerializeToString())
+
+
+def _spans(batches: Sequence[WellFormedBatch]) -> list[tuple[int, int]] | None:
+    """Give the first and the last time of each; None where one of them cannot be stored as it is."""
+    times = np.frombuffer(b"".join([batch.times for batch in batches]), "<i8")
+    ends = np.cumsum([batch.sample_count for batch in batches])
+    first, last = times[np.concatenate(([0], ends[:-1]))], times[ends - 1]
+    back = times[1:] <= times[:-1]
+    # From one batch to the next, times may well go back.
+    back[ends[:-1] - 1] = False
+    if back.any() or first.min() < _EARLIEST_NANOS or last.max() > time.time_ns() + _LEAD_NANOS:
+        return None
+    if (last - first).max() > MAX_SPAN_NANOS:
+        return None
+    return list(zip(first.tolist(), last.tolist(), strict=True))
 
 
 def split(columns: TelemetryColumns) -> list[Segment]:
@@ -145,6 +226,8 @@ def split(columns: TelemetryColumns) -> list[Segment]:
     return segments
 
 
+# As many as a large fleet has; a name that is not right is not kept.
+@lru_cache(maxsize=16_384)
 def _device_id(data: bytes) -> str:
     text = data.decode("ascii", "replace")
     if not is_identifier(text):
@@ -152,7 +235,7 @@ def _device_id(data: bytes) -> str:
     return text
 
 
-def _times(data: bytes, max_samples: int) -> Any:
+def _times(data: bytes, max_samples: int) -> bytes:
     if not data:
         raise InvalidBatchError("NO_SAMPLES", "time_unix_nano", "expected at least one time")
     if len(data) % 8:
@@ -163,7 +246,7 @@ def _times(data: bytes, max_samples: int) -> Any:
             "time_unix_nano",
             f"{len(data) // 8} samples; expected at most {max_samples} in a batch",
         )
-    return np.frombuffer(data, "<i8")
+    return data
 
 
 def _check_range(first: int, last: int) -> None:
@@ -177,26 +260,16 @@ def _check_range(first: int, last: int) -> None:
         )
 
 
-def _check_columns(view: Any, count: int) -> None:
-    """Check the values of all columns together; look closer only where that fails."""
-    extra = _extra_columns(view)
-    free = [*_ANY_FINITE_OF(view), *[data for _, data in extra]]
-    not_negative = _NOT_NEGATIVE_OF(view)
-    percents = _PERCENTS_OF(view)
-    lengths = {len(data) for data in (*free, *not_negative, *percents)}
-    if not (lengths <= {0, 4 * count} and _within(free, not_negative, percents)):
-        names = (*_ANY_FINITE, *[name for name, _ in extra], *_NOT_NEGATIVE, *_PERCENTS)
-        _explain(zip(names, (*free, *not_negative, *percents), strict=True), count)
-    if status := view.status:
-        _check_status(status, count)
+def _values_are_right(batches: Sequence[WellFormedBatch]) -> bool:
+    """Tell whether all float32 values are within their bounds; NaN is."""
+    return _within(
+        [column for batch in batches for column in batch.free],
+        [column for batch in batches for column in batch.not_negative],
+        [column for batch in batches for column in batch.percents],
+    )
 
 
 def _within(free: Sequence[bytes], not_negative: Sequence[bytes], percents: Sequence[bytes]) -> bool:
-    """Tell whether all float32 values are within their bounds; NaN is.
-
-    The columns of a batch are checked in one pass: numpy takes a microsecond to
-    look at any array, a small one too.
-    """
     columns = b"".join((*free, *not_negative, *percents))
     if not columns:
         return True
@@ -214,9 +287,12 @@ def _within(free: Sequence[bytes], not_negative: Sequence[bytes], percents: Sequ
     return not (highest > 100 and len(percent_values) and np.fmax.reduce(percent_values) > 100)
 
 
-def _explain(columns: Iterable[tuple[str, bytes]], count: int) -> NoReturn:
+def _explain(batch: WellFormedBatch) -> NoReturn:
     """Say which column is wrong."""
-    for name, data in columns:
+    extra = [column.name.decode() for column in batch.view.extra]
+    names = (*_ANY_FINITE, *extra, *_NOT_NEGATIVE, *_PERCENTS)
+    count = batch.sample_count
+    for name, data in zip(names, (*batch.free, *batch.not_negative, *batch.percents), strict=True):
         if len(data) % 4:
             raise _wrong_length(name)
         if len(data) not in (0, 4 * count):
@@ -238,7 +314,7 @@ def _check_status(status: bytes, count: int) -> None:
         raise _length_mismatch("status", len(status), count)
 
 
-def _extra_columns(view: Any) -> list[tuple[str, bytes]]:
+def _extra_columns(view: Any) -> list[bytes]:
     extra = view.extra
     if not extra:
         return []
@@ -247,10 +323,11 @@ def _extra_columns(view: Any) -> list[tuple[str, bytes]]:
             "TOO_MANY_METRICS", "extra", f"{len(extra)} columns; expected at most {_MAX_EXTRA}"
         )
     names = _metric_names(tuple([column.name for column in extra]))
-    columns = [(name, column.values) for name, column in zip(names, extra, strict=True)]
-    for name, data in columns:
-        if not data:
-            raise InvalidBatchError("COLUMN_LENGTH_MISMATCH", name, "expected one value for each time")
+    columns: list[bytes] = [column.values for column in extra]
+    if not all(columns):
+        raise InvalidBatchError(
+            "COLUMN_LENGTH_MISMATCH", names[columns.index(b"")], "expected one value for each time"
+        )
     return columns
 
 

@@ -18,7 +18,7 @@ from spacelink_server.access import call, guard
 from spacelink_server.errors import InvalidRequestError, store_unavailable
 from spacelink_server.ingest.live import LiveFeed, Watcher
 from spacelink_server.ingest.stream import IngestStream, draining
-from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of
+from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of, well_formed
 from spacelink_server.scoring.summary import MetricAccumulator
 from spacelink_server.services import _requests
 from spacelink_server.storage import reading
@@ -99,7 +99,7 @@ class TelemetryService(TelemetryServiceServicer):
         if view.request_id and not is_identifier(view.request_id):
             raise InvalidRequestError("request_id", f"expected {IDENTIFIER_RULE}, or none")
         try:
-            segments = segments_of(view.batch, len(request), self._limits)
+            segments = segments_of(well_formed(view.batch, len(request), self._limits))
         except InvalidBatchError as error:
             raise InvalidRequestError(f"batch.{error.field}", error.message, error.reason) from None
         await guard.current().take_samples(sum(segment.sample_count for segment in segments))
@@ -178,7 +178,10 @@ class TelemetryService(TelemetryServiceServicer):
         """Stream batches as they are committed."""
         _check_device_ids(request.device_ids)
         watcher = Watcher(call.current().tenant_id, request.device_ids)
-        self._feed.add(watcher)
+        try:
+            await self._feed.add(watcher)
+        except StoreUnavailableError:
+            raise store_unavailable() from None
         try:
             # Tells the caller that nothing committed from now on is missed.
             await context.send_initial_metadata(())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
+from spacelink_server.storage import versions
 from spacelink_server.storage.schema import ban_version, bans, token_ancestors, tokens
 
 if TYPE_CHECKING:
@@ -61,13 +62,13 @@ class BannedTokens(NamedTuple):
 def insert(connection: sa.Connection, ban: Ban) -> None:
     """Add a ban."""
     connection.execute(sa.insert(bans).values(tuple(ban)))
-    _count_up(connection)
+    versions.count_up(connection, ban_version)
 
 
 def delete(connection: sa.Connection, tenant_id: str, ban_id: str) -> None:
     """Lift a ban."""
     connection.execute(sa.delete(bans).where(_b.tenant_id == tenant_id, _b.ban_id == ban_id))
-    _count_up(connection)
+    versions.count_up(connection, ban_version)
 
 
 def get(connection: sa.Connection, tenant_id: str, ban_id: str) -> Ban | None:
@@ -104,7 +105,7 @@ def page(connection: sa.Connection, tenant_id: str, before: tuple[int, str] | No
 
 def version(connection: sa.Connection) -> int:
     """Give a number that counts up with every ban that is made or lifted."""
-    return connection.scalar(_VERSION) or 0
+    return versions.get(connection, ban_version)
 
 
 def banned_tokens(connection: sa.Connection, now: int) -> BannedTokens:
@@ -118,12 +119,6 @@ def banned_tokens(connection: sa.Connection, now: int) -> BannedTokens:
 
 _b, _t, _a = bans.c, tokens.c, token_ancestors.c
 
-_VERSION = sa.select(ban_version.c.version).where(ban_version.c.tenant_id == _INSTALLATION)
-_COUNT_UP = (
-    sa.update(ban_version)
-    .where(ban_version.c.tenant_id == _INSTALLATION)
-    .values(version=ban_version.c.version + 1)
-)
 _DIGESTS = sa.select(_b.tenant_id, _b.digest).where(_b.digest.is_not(None))
 
 
@@ -157,8 +152,3 @@ def _token_ids() -> sa.Select[str, str]:
 
 
 _TOKEN_IDS = _token_ids()
-
-
-def _count_up(connection: sa.Connection) -> None:
-    if not connection.execute(_COUNT_UP).rowcount:
-        connection.execute(sa.insert(ban_version).values((_INSTALLATION, 1)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
+from spacelink_server.storage.inserts import insert_missing
 from spacelink_server.storage.schema import limit_state
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ _LONGEST_KEPT_SECONDS = 2 * 86_400
 # Each row that is added takes so many with it that are over: the table shrinks
 # to what is in use, and no single lease pays for all.
 _DELETED_ROWS = 16
+
+# A limit has two windows at most when it opens one; of a window per second, as
+# many as are kept.
+_DELETED_EARLIER = 2 * _KEPT_SECONDS
 
 
 class LeaseRequest(NamedTuple):
@@ -68,28 +73,36 @@ class UnusedUnits(NamedTuple):
 
 
 def lease(connection: sa.Connection, requests: Sequence[LeaseRequest]) -> list[Lease]:
-    """Lease units in a write transaction: no other may write between its statements."""
-    return [_lease(connection, request) for request in requests]
+    """Lease units in a write transaction, which need not be alone: it locks the rows it looks at."""
+    leases: dict[int, Lease] = {}
+    # All take their locks in one order, so that nobody waits in a circle.
+    for place, request in sorted(enumerate(requests), key=lambda numbered: (numbered[1][:3], numbered[0])):
+        leases[place] = _lease(connection, request)
+    return [leases[place] for place in range(len(requests))]
 
 
 def give_back(connection: sa.Connection, unused: Sequence[UnusedUnits]) -> None:
-    """Make leased units available again; those of windows that are over are forgotten."""
-    rows = [
-        {"tenant": tenant_id, "digest": digest, "window": window_start, "units": units}
-        for tenant_id, digest, window_start, units in unused
-    ]
+    """Make leased units available again; those of windows that are over are forgotten.
+
+    In a write transaction, which need not be alone.
+    """
+    rows = [{**_parameters(*each[:3]), "units": each.units} for each in sorted(unused)]
     connection.execute(_GIVE_BACK, rows)
 
 
 def used(connection: sa.Connection, tenant_id: str, digest: bytes, window_start: int) -> int:
     """Count the units of a window that are used up or leased."""
-    return _used(connection, tenant_id, digest, window_start) or 0
+    return connection.scalar(_USED, _parameters(tenant_id, digest, window_start)) or 0
 
 
 _l = limit_state.c
+_COLUMNS = tuple(_l.keys())
 _OF_LIMIT = (_l.tenant_id == sa.bindparam("tenant"), _l.limit_digest == sa.bindparam("digest"))
 _OF_WINDOW = (*_OF_LIMIT, _l.window_start_unix == sa.bindparam("window"))
 _USED = sa.select(_l.used).where(*_OF_WINDOW)
+# SQLite, which has one writer at a time, leaves the lock out.
+_LOCK_USED = _USED.with_for_update()
+_INSERT = insert_missing(limit_state)
 _ADD = sa.update(limit_state).where(*_OF_WINDOW).values(used=_l.used + sa.bindparam("units"))
 # A row that was deleted and opened anew may count fewer units than are given back.
 _GIVE_BACK = (
@@ -97,34 +110,39 @@ _GIVE_BACK = (
     .where(*_OF_WINDOW, _l.used >= sa.bindparam("units"))
     .values(used=_l.used - sa.bindparam("units"))
 )
-_DELETE_EARLIER = sa.delete(limit_state).where(*_OF_LIMIT, _l.window_start_unix < sa.bindparam("before"))
-_DELETE_FORGOTTEN = sa.delete(limit_state).where(
-    _l.tenant_id == sa.bindparam("tenant"),
-    sa.tuple_(_l.limit_digest, _l.window_start_unix).in_(
+
+
+def _delete_windows(*which: sa.ColumnElement[bool], most: int) -> sa.Delete:
+    """Delete windows that are over, but for those that somebody else has locked."""
+    of_tenant = _l.tenant_id == sa.bindparam("tenant")
+    over = (
         sa.select(_l.limit_digest, _l.window_start_unix)
-        .where(_l.tenant_id == sa.bindparam("tenant"), _l.window_start_unix < sa.bindparam("before"))
-        .limit(_DELETED_ROWS)
-    ),
-)
+        .where(of_tenant, *which, _l.window_start_unix < sa.bindparam("before"))
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    return sa.delete(limit_state).where(of_tenant, sa.tuple_(_l.limit_digest, _l.window_start_unix).in_(over))
+
+
+_DELETE_EARLIER = _delete_windows(_l.limit_digest == sa.bindparam("digest"), most=_DELETED_EARLIER)
+_DELETE_FORGOTTEN = _delete_windows(most=_DELETED_ROWS)
 
 
 def _lease(connection: sa.Connection, request: LeaseRequest) -> Lease:
-    row = (request.tenant_id, request.digest, request.window_start)
-    used_before = _used(connection, *row)
+    key = _parameters(request.tenant_id, request.digest, request.window_start)
+    used_before = connection.scalar(_LOCK_USED, key)
     left = max(request.amount - (used_before or 0), 0)
     if left < request.least:
         return Lease(0, left)
     units = min(left, request.most)
-    if used_before is None:
-        connection.execute(sa.insert(limit_state).values((*row, units)))
+    if used_before is not None:
+        connection.execute(_ADD, {**key, "units": units})
+    elif connection.execute(_INSERT, dict(zip(_COLUMNS, (*request[:3], units), strict=True))).rowcount:
         _delete_past(connection, request)
     else:
-        connection.execute(_ADD, {**_parameters(*row), "units": units})
+        # Another server has just opened the window.
+        return _lease(connection, request)
     return Lease(units, left - units)
-
-
-def _used(connection: sa.Connection, tenant_id: str, digest: bytes, window_start: int) -> int | None:
-    return connection.scalar(_USED, _parameters(tenant_id, digest, window_start))
 
 
 def _parameters(tenant_id: str, digest: bytes, window_start: int) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """The tables.
 
 tenant_id is the first column of every key, so that the schema can be
-distributed on it. Times are nanoseconds since 1970-01-01 UTC.
+distributed on it. Times are nanoseconds since 1970-01-01 UTC. Names are ordered
+by their bytes, in every database.
 """
 
 from __future__ import annotations
@@ -21,14 +22,20 @@ from sqlalchemy import (
     text,
 )
 
+from spacelink_server.storage.types import name
+
+# In a table's info: where the tables are distributed, it is not. It is small, or
+# asked for across tenants.
+REFERENCE = "reference"
+
 metadata = MetaData()
 
 # The devices a tenant ever sent a sample of.
 devices = Table(
     "devices",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("device_id", String(128), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
     Column("create_time_unix_nano", BigInteger, nullable=False),
 )
 
@@ -37,13 +44,20 @@ devices = Table(
 telemetry_segments = Table(
     "telemetry_segments",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("device_id", String(128), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
     Column("first_time_unix_nano", BigInteger, primary_key=True),
     Column("segment_id", BigInteger, primary_key=True),
     Column("last_time_unix_nano", BigInteger, nullable=False),
     Column("sample_count", Integer, nullable=False),
     Column("payload", LargeBinary, nullable=False),
+    # Finds what any server committed of late.
+    Index(
+        "telemetry_segments_by_id",
+        "segment_id",
+        postgresql_using="brin",
+        postgresql_with={"autosummarize": "on", "pages_per_range": 32},
+    ).ddl_if(dialect="postgresql"),
 )
 
 # How far each stream of batches is committed. A stream belongs to the newest
@@ -52,8 +66,8 @@ telemetry_segments = Table(
 stream_cursors = Table(
     "stream_cursors",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("stream_id", String(160), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("stream_id", name(160), primary_key=True),
     Column("epoch", BigInteger, nullable=False),
     Column("committed_sequence", BigInteger, nullable=False),
     Column("update_time_unix_nano", BigInteger, nullable=False),
@@ -64,10 +78,10 @@ stream_cursors = Table(
 rejected_batches = Table(
     "rejected_batches",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("stream_id", String(160), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("stream_id", name(160), primary_key=True),
     Column("sequence", BigInteger, primary_key=True),
-    Column("reason", String(64), nullable=False),
+    Column("reason", name(64), nullable=False),
     Column("message", Text, nullable=False),
 )
 
@@ -75,12 +89,13 @@ rejected_batches = Table(
 tenants = Table(
     "tenants",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("display_name", Text, nullable=False),
     Column("samples_per_day", BigInteger, nullable=False),
     Column("max_devices", BigInteger, nullable=False),
     Column("domains", Text, nullable=False),  # a JSON list
     Column("create_time_unix_nano", BigInteger, nullable=False),
+    info={REFERENCE: True},
 )
 
 # Which keys sign a tenant's tokens. The keys themselves are derived from the
@@ -88,30 +103,41 @@ tenants = Table(
 tenant_keys = Table(
     "tenant_keys",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("key_version", BigInteger, primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("create_time_unix_nano", BigInteger, nullable=False),
     Column("expire_time_unix_nano", BigInteger),  # NULL: the key of new tokens
+    info={REFERENCE: True},
+)
+
+# One row, of tenant "*": counts up with every change of a tenant or its keys.
+tenant_version = Table(
+    "tenant_version",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    info={REFERENCE: True},
 )
 
 users = Table(
     "users",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("user_name", String(128), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("user_name", name(128), primary_key=True),
     Column("role", Integer, nullable=False),  # spacelink.v1.Role
     Column("password_hash", Text, nullable=False),  # argon2id
     Column("disabled", Boolean, nullable=False),
     Column("create_time_unix_nano", BigInteger, nullable=False),
+    info={REFERENCE: True},
 )
 
 # What is kept of tokens that were minted; the tokens are not.
 tokens = Table(
     "tokens",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("token_id", String(32), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("token_id", name(32), primary_key=True),
     Column("key_version", BigInteger, nullable=False),
     Column("caveats", Text, nullable=False),  # a JSON list
     Column("minter", Text, nullable=False),
@@ -123,6 +149,7 @@ tokens = Table(
     Index("tokens_by_time", "tenant_id", "mint_time_unix_nano", "token_id"),
     # The minter first: the bans of the installation look for it in all tenants.
     Index("tokens_by_minter", "minter", "tenant_id"),
+    info={REFERENCE: True},
 )
 
 # The digests of the prefix signatures of a token's minter, and of the minter's
@@ -130,21 +157,22 @@ tokens = Table(
 token_ancestors = Table(
     "token_ancestors",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("token_id", String(32), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("token_id", name(32), primary_key=True),
     Column("ancestor_digest", LargeBinary, primary_key=True),
     # Finds what a ban bans.
     Index("token_ancestors_by_digest", "ancestor_digest", "tenant_id"),
+    info={REFERENCE: True},
 )
 
 # Every token seen and every prefix of it, with how often it was presented.
 token_uses = Table(
     "token_uses",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("digest", LargeBinary, primary_key=True),
     Column("parent_digest", LargeBinary),
-    Column("token_id", String(32), nullable=False),
+    Column("token_id", name(32), nullable=False),
     Column("caveat", Text, nullable=False),
     Column("use_count", BigInteger, nullable=False),
     Column("first_use_time_unix_nano", BigInteger, nullable=False),
@@ -155,22 +183,24 @@ token_uses = Table(
 bans = Table(
     "bans",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("ban_id", String(32), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("ban_id", name(32), primary_key=True),
     Column("digest", LargeBinary),
-    Column("token_id", String(32)),
+    Column("token_id", name(32)),
     Column("minted_before_unix_nano", BigInteger),
     Column("reason", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("create_time_unix_nano", BigInteger, nullable=False),
+    info={REFERENCE: True},
 )
 
 # One row, of tenant "*": counts up with every ban and unban.
 ban_version = Table(
     "ban_version",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("version", BigInteger, nullable=False),
+    info={REFERENCE: True},
 )
 
 # Keys that stand for tokens: the token is minted anew from the tenant's key
@@ -178,15 +208,16 @@ ban_version = Table(
 api_keys = Table(
     "api_keys",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("key_id", String(32), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("key_id", name(32), primary_key=True),
     Column("secret_digest", LargeBinary, nullable=False),  # SHA-256
     Column("display_name", Text, nullable=False),
-    Column("token_id", String(32), nullable=False),
+    Column("token_id", name(32), nullable=False),
     Column("create_time_unix_nano", BigInteger, nullable=False),
     Column("expire_time_unix_nano", BigInteger),
     Column("last_use_time_unix_nano", BigInteger),
     Column("revoked", Boolean, nullable=False),
+    info={REFERENCE: True},
 )
 
 # A chain of hashes for each tenant. event is the canonical JSON that was
@@ -194,9 +225,9 @@ api_keys = Table(
 audit_events = Table(
     "audit_events",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("sequence", BigInteger, primary_key=True),
-    Column("action", String(64), nullable=False),
+    Column("action", name(64), nullable=False),
     Column("event", Text, nullable=False),
     Column("event_hash", LargeBinary, nullable=False),
     Index("audit_events_by_action", "tenant_id", "action", "sequence"),
@@ -206,7 +237,7 @@ audit_events = Table(
 limit_state = Table(
     "limit_state",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
     Column("limit_digest", LargeBinary, primary_key=True),
     Column("window_start_unix", BigInteger, primary_key=True),
     Column("used", BigInteger, nullable=False),
@@ -219,9 +250,9 @@ limit_state = Table(
 request_results = Table(
     "request_results",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("request_id", String(128), primary_key=True),
-    Column("method", String(128), nullable=False),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("request_id", name(128), primary_key=True),
+    Column("method", name(128), nullable=False),
     Column("result", Text, nullable=False),  # JSON
     Column("create_time_unix_nano", BigInteger, nullable=False),
 )

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import sqlite
 
 from spacelink_server.storage import migrations
 from spacelink_server.storage.schema import devices, rejected_batches, stream_cursors, telemetry_segments
-from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
+from spacelink_server.storage.sql_store import REQUEST_PREFIX, SqlStore, as_unavailable
 from spacelink_server.storage.store import (
     REJECTIONS_KEPT,
     CommitGroup,
@@ -30,7 +30,7 @@ from spacelink_server.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _T = TypeVar("_T")
@@ -39,14 +39,6 @@ _T = TypeVar("_T")
 # win it back from a busy event loop, so a group is written with few statements;
 # fixed sizes keep the statements in sqlite3's cache.
 _INSERT_ROWS = (256, 16, 1)
-
-# Read at once by a range query: 256 segments of a minute each are about 1 MB and
-# four hours of a device; large segments come fewer at a time.
-_READ_ROWS = 256
-_READ_BYTES = 4 * 1024 * 1024
-
-# A stream_id cannot hold a blank, so request ids cannot clash with them.
-_REQUEST_PREFIX = "request "
 
 _PRAGMAS = {
     "journal_mode": "WAL",  # readers do not wait for the writer
@@ -68,7 +60,7 @@ class DataDirectoryInUseError(Exception):
     """Another server works on the data directory."""
 
 
-class SqliteStore:
+class SqliteStore(SqlStore):
     """Store in DIR/spacelink.db; see spacelink_server.storage.store.Store."""
 
     def __init__(self, directory: Path) -> None:
@@ -80,17 +72,17 @@ class SqliteStore:
             StoreUnavailableError: the files cannot be opened.
         """
         self._directory = directory
-        with _as_unavailable():
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(directory)
-        self._engine = _engine(directory / "spacelink.db")
+        self._lock = contextlib.ExitStack()
+        with as_unavailable():
+            self._lock.enter_context(locked(directory))
+        engine = make_engine(directory)
+        super().__init__(engine, engine, engine)
         self._writer: sa.Connection | None = None
-        self._known_devices: set[tuple[str, str]] = set()
         # Ids only tell segments of one device and time apart; counting on from
         # the clock keeps them distinct across restarts.
         self._segment_ids = itertools.count(time.time_ns())
         try:
-            with _as_unavailable():
+            with as_unavailable():
                 migrations.prepare(self._engine)
         except BaseException:
             self.close()
@@ -100,7 +92,7 @@ class SqliteStore:
         """Write a group in one transaction; it is on disk on return."""
         new_devices: set[tuple[str, str]] = set()
         try:
-            with _as_unavailable():
+            with as_unavailable():
                 writer = self._write_connection()
                 with writer.begin():
                     result = self._write(writer, group, new_devices)
@@ -110,24 +102,19 @@ class SqliteStore:
         self._known_devices |= new_devices
         return result
 
-    def transact(self, work: Callable[[sa.Connection], _T]) -> _T:
-        """Run work in a write transaction; on disk on return, undone if it raises.
+    def transact(self, work: Callable[[sa.Connection], _T], *, alone: bool = True) -> _T:
+        """Run work in a write transaction, which always is alone; see Transactions.
 
         Called by the same thread as commit.
         """
         try:
-            with _as_unavailable():
+            with as_unavailable():
                 writer = self._write_connection()
                 with writer.begin():
                     return work(writer)
         except StoreUnavailableError:
             self._drop_writer()
             raise
-
-    def read(self, work: Callable[[sa.Connection], _T]) -> _T:
-        """Run work in a read transaction; called by any thread."""
-        with _as_unavailable(), self._engine.connect() as connection:
-            return work(connection)
 
     def probe(self, size: int) -> None:
         """Raise StoreUnavailableError unless size bytes could be committed."""
@@ -143,63 +130,11 @@ class SqliteStore:
         # SQLite's own files must take a write, too.
         self.commit(CommitGroup(opens=[StreamKey("", "probe")]))
 
-    def device_ids(self, tenant_id: str, *, after: str = "", limit: int = -1) -> list[str]:
-        """List a tenant's devices behind one, in order; -1 means all."""
-        query = (
-            sa.select(devices.c.device_id)
-            .where(devices.c.tenant_id == tenant_id, devices.c.device_id > after)
-            .order_by(devices.c.device_id)
-        )
-        if limit >= 0:
-            query = query.limit(limit)
-        with _as_unavailable(), self._engine.connect() as connection:
-            return list(connection.scalars(query))
-
-    def segments(self, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Sequence[Segment]]:
-        """Read the segments with samples in [start, end), ordered by first time."""
-        t = telemetry_segments.c
-        position = (start - MAX_SPAN_NANOS, -1)
-        query = (
-            sa.select(*_SEGMENT_COLUMNS, t.segment_id)
-            .where(
-                t.tenant_id == tenant_id,
-                t.device_id == device_id,
-                t.first_time_unix_nano < end,
-                t.last_time_unix_nano >= start,
-                sa.tuple_(t.first_time_unix_nano, t.segment_id)
-                > sa.tuple_(sa.bindparam("time"), sa.bindparam("id")),
-            )
-            .order_by(t.first_time_unix_nano, t.segment_id)
-            .limit(_READ_ROWS)
-        )
-        while True:
-            # A read transaction for each part: a slow reader must not keep the
-            # log from being checkpointed.
-            with _as_unavailable(), self._engine.connect() as connection:
-                rows = _take_bytes(connection.execute(query, {"time": position[0], "id": position[1]}))
-            if not rows:
-                return
-            yield [Segment._make(row[:-1]) for row in rows]
-            position = (rows[-1].first_time_unix_nano, rows[-1].segment_id)
-
-    def newest_segments(self, tenant_id: str, device_id: str) -> Sequence[Segment]:
-        """Read the segments that may hold a device's newest sample."""
-        t = telemetry_segments.c
-        of_device = (t.tenant_id == tenant_id, t.device_id == device_id)
-        newest = sa.select(sa.func.max(t.first_time_unix_nano)).where(*of_device).scalar_subquery()
-        reach = sa.select(*_SEGMENT_COLUMNS).where(
-            *of_device, t.first_time_unix_nano >= newest - MAX_SPAN_NANOS
-        )
-        last = sa.select(sa.func.max(reach.subquery().c.last_time_unix_nano)).scalar_subquery()
-        with _as_unavailable(), self._engine.connect() as connection:
-            rows = connection.execute(reach.where(t.last_time_unix_nano == last).order_by(t.segment_id)).all()
-        return [Segment(*row) for row in rows]
-
     def close(self) -> None:
         """Let go of all files and connections."""
         self._drop_writer()
-        self._engine.dispose()
-        os.close(self._lock)
+        super().close()
+        self._lock.close()
 
     def _write_connection(self) -> sa.Connection:
         if self._writer is None:
@@ -246,15 +181,6 @@ class SqliteStore:
             now = time.time_ns()
             writer.exec_driver_sql(_INSERT_DEVICE, [(*key, now) for key in sorted(new_devices)])
         return CommitResult(advanced, stored, [_open(writer, key) for key in group.opens])
-
-
-_SEGMENT_COLUMNS = (
-    telemetry_segments.c.device_id,
-    telemetry_segments.c.first_time_unix_nano,
-    telemetry_segments.c.last_time_unix_nano,
-    telemetry_segments.c.sample_count,
-    telemetry_segments.c.payload,
-)
 
 
 def _sql(statement: sa.Executable) -> str:
@@ -304,7 +230,7 @@ def _claim(writer: sa.Connection, submission: Submission) -> bool:
     """Take a request_id; False where it was taken before."""
     if not submission.request_id:
         return True
-    row = (submission.tenant_id, _REQUEST_PREFIX + submission.request_id, 0, 1, time.time_ns())
+    row = (submission.tenant_id, REQUEST_PREFIX + submission.request_id, 0, 1, time.time_ns())
     return writer.exec_driver_sql(_CLAIM, row).rowcount == 1
 
 
@@ -343,20 +269,15 @@ def _insert(writer: sa.Connection, rows: list[tuple[Any, ...]]) -> None:
             start += size
 
 
-def _take_bytes(rows: Iterable[sa.Row[Any]]) -> list[sa.Row[Any]]:
-    taken = []
-    size = 0
-    for row in rows:
-        taken.append(row)
-        size += len(row.payload)
-        if size >= _READ_BYTES:
-            break
-    return taken
+def path_of(directory: Path) -> Path:
+    """Give the path of the database in a data directory."""
+    return directory / "spacelink.db"
 
 
-def _engine(path: Path) -> sa.Engine:
+def make_engine(directory: Path) -> sa.Engine:
+    """Give an engine for the database in a data directory."""
     engine = sa.create_engine(
-        f"sqlite:///{path}",
+        f"sqlite:///{path_of(directory)}",
         connect_args={"check_same_thread": False},
         poolclass=sa.QueuePool,
         pool_size=8,
@@ -380,22 +301,21 @@ def _engine(path: Path) -> sa.Engine:
     return engine
 
 
-def _lock(directory: Path) -> int:
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep others off a data directory, which is made if need be.
+
+    Raises:
+        DataDirectoryInUseError: another process works on it.
+        OSError: it cannot be made.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise DataDirectoryInUseError(f"{directory} is in use by another server") from None
-    return descriptor
-
-
-@contextlib.contextmanager
-def _as_unavailable() -> Iterator[None]:
-    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataDirectoryInUseError(f"{directory} is in use by another server") from None
         yield
-    except exc.IntegrityError:
-        raise  # a row that is there already: the caller's matter, not the store's
-    except (exc.DBAPIError, sqlite3.Error, OSError) as error:
-        cause = error.orig if isinstance(error, exc.DBAPIError) else error
-        raise StoreUnavailableError(str(cause)) from error
+    finally:
+        os.close(descriptor)

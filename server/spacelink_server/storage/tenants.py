@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from spacelink_server.storage.schema import tenant_keys, tenants
+from spacelink_server.storage import versions
+from spacelink_server.storage.schema import tenant_keys, tenant_version, tenants
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -45,13 +46,15 @@ class TenantKey(NamedTuple):
 def insert(connection: sa.Connection, tenant: Tenant) -> None:
     """Add a tenant that is not there yet."""
     connection.execute(sa.insert(tenants).values(_to_row(tenant)))
+    versions.count_up(connection, tenant_version)
 
 
 def update(connection: sa.Connection, tenant: Tenant) -> None:
     """Replace what is stored of a tenant."""
-    connection.execute(
-        sa.update(tenants).where(tenants.c.tenant_id == tenant.tenant_id).values(_to_row(tenant))
-    )
+    # A key that tables are distributed by is never set.
+    values = dict(zip(tenants.c.keys()[1:], _to_row(tenant)[1:], strict=True))
+    connection.execute(sa.update(tenants).where(tenants.c.tenant_id == tenant.tenant_id).values(values))
+    versions.count_up(connection, tenant_version)
 
 
 def get(connection: sa.Connection, tenant_id: str) -> Tenant | None:
@@ -74,6 +77,7 @@ def all_tenants(connection: sa.Connection) -> list[Tenant]:
 def insert_key(connection: sa.Connection, key: TenantKey) -> None:
     """Add a version of a tenant's key."""
     connection.execute(sa.insert(tenant_keys).values(tuple(key)))
+    versions.count_up(connection, tenant_version)
 
 
 def expire_key(connection: sa.Connection, tenant_id: str, key_version: int, expire_time: int) -> None:
@@ -84,6 +88,12 @@ def expire_key(connection: sa.Connection, tenant_id: str, key_version: int, expi
         .where(k.tenant_id == tenant_id, k.key_version == key_version)
         .values(expire_time_unix_nano=expire_time)
     )
+    versions.count_up(connection, tenant_version)
+
+
+def version(connection: sa.Connection) -> int:
+    """Give a number that counts up with every change of a tenant or its keys."""
+    return versions.get(connection, tenant_version)
 
 
 def keys(connection: sa.Connection) -> list[TenantKey]:

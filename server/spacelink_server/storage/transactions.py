@@ -20,8 +20,14 @@ class Transactions(Protocol):
     Both methods block, and raise StoreUnavailableError where the store fails them.
     """
 
-    def transact(self, work: Callable[[Connection], _T]) -> _T:
-        """Run work in a write transaction; on disk on return, undone if it raises."""
+    def transact(self, work: Callable[[Connection], _T], *, alone: bool = True) -> _T:
+        """Run work in a write transaction; on disk on return, undone if it raises.
+
+        Args:
+            work: called with a connection.
+            alone: no other such transaction runs meanwhile, on any server; False
+                for work that locks the rows it looks at.
+        """
 
     def read(self, work: Callable[[Connection], _T]) -> _T:
         """Run work in a read transaction."""

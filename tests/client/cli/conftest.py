@@ -36,7 +36,8 @@ def run(server: ServerProcess) -> Run:
     """Run a command in a pipe, against the module's server."""
 
     def run(*args: str) -> Result:
-        result = CliRunner().invoke(main, args, env={"SPACELINK_SERVER": server.address})
+        variables = {"SPACELINK_SERVER": server.address, "SPACELINK_TOKEN_FILE": str(server.token_file)}
+        result = CliRunner().invoke(main, args, env=variables)
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result

@@ -93,7 +93,7 @@ def test_what_query_writes_import_stores_bit_for_bit(
     query = ("telemetry", "query", "--device-id", stored.device_id, "--output")
     file.write_text(run(*query, output).stdout)
     other = servers(tmp_path / "other")
-    result = run("telemetry", "import", "--server", other.address, str(file))
+    result = run("telemetry", "import", *other.flags, str(file))
     assert (result.exit_code, result.stdout) == (0, "300 samples committed\n")
     with SpaceLinkClient(other.address, token=other.token) as client:
         copy = client.query_telemetry(stored.device_id, as_columns=True)[stored.device_id]
@@ -145,7 +145,7 @@ def test_query_takes_a_range_metrics_and_a_limit(run: Run, stored: TelemetryColu
 
 
 def test_arrow_is_a_stream_of_typed_columns(server: ServerProcess, stored: TelemetryColumns) -> None:
-    query = ["telemetry", "query", "--server", server.address, "--device-id", stored.device_id]
+    query = ["telemetry", "query", *server.flags, "--device-id", stored.device_id]
     data = subprocess.run(
         [*SPACELINK, *query, "--output", "arrow"], stdout=subprocess.PIPE, check=True
     ).stdout
@@ -190,7 +190,7 @@ def test_no_samples_are_no_error(run: Run, device_id: str) -> None:
 def test_a_reader_that_goes_away_leaves_no_noise(server: ServerProcess, device_id: str) -> None:
     with SpaceLinkClient(server.address, token=server.token) as client:
         client.ingest(device_id, NOON + np.arange(20_000), latency_ms=np.zeros(20_000))
-    query = ["telemetry", "query", "--server", server.address, "--device-id", device_id]
+    query = ["telemetry", "query", *server.flags, "--device-id", device_id]
     for output in ("json", "csv", "arrow"):
         process = subprocess.Popen(
             [*SPACELINK, *query, "--output", output],
@@ -208,7 +208,7 @@ def test_a_reader_that_goes_away_leaves_no_noise(server: ServerProcess, device_i
 
 def test_watch_writes_samples_as_they_are_committed(server: ServerProcess, device_id: str) -> None:
     process = subprocess.Popen(
-        [*SPACELINK, "telemetry", "watch", "--server", server.address, "--device-id", device_id],
+        [*SPACELINK, "telemetry", "watch", *server.flags, "--device-id", device_id],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -235,7 +235,7 @@ def test_watch_writes_samples_as_they_are_committed(server: ServerProcess, devic
 
 
 def test_on_a_terminal_results_are_tables(server: ServerProcess, stored: TelemetryColumns) -> None:
-    options = ["--server", server.address, "--device-id", stored.device_id]
+    options = [*server.flags, "--device-id", stored.device_id]
     with terminal("telemetry", "query", *options, "--limit", "5") as screen:
         assert screen.wait() == 0
     assert "2026-01-31 12:00:00.000" in screen.text
@@ -249,7 +249,7 @@ def test_on_a_terminal_results_are_tables(server: ServerProcess, stored: Telemet
 
 
 def test_on_a_terminal_watch_is_a_live_table(server: ServerProcess, stored: TelemetryColumns) -> None:
-    with terminal("telemetry", "watch", "--server", server.address) as screen:
+    with terminal("telemetry", "watch", *server.flags) as screen:
         screen.read_until(stored.device_id, "devices, 0.0 samples/s")
         with SpaceLinkClient(server.address, token=server.token) as client:
             client.ingest(stored.device_id, [NOON + 10**12], latency_ms=[123.25])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,10 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from spacelink import Token
 from tests.client.cli.conftest import DEADLINE_SECONDS, SPACELINK, terminal
 
 # What is set for other servers is not for those that are started here.
 ELSEWHERE = {"SPACELINK_TOKEN": "of another server", "SPACELINK_TLS_CA": "of-another-server.pem"}
+# Of what is set here, a visitor's terminal has nothing.
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SPACELINK_")}
+SHELL_COMMAND = shlex.join(SPACELINK)
 
 
 def start(*arguments: str, temporary: Path) -> subprocess.Popen[str]:
@@ -67,20 +74,92 @@ def wait_until_gone(directory: Path) -> None:
         time.sleep(0.05)
 
 
+def suggestions(text: str) -> list[str]:
+    """Give the commands that are suggested, each whole."""
+    block = text.partition("In another terminal, try:\n\n")[2].partition("\n\n")[0]
+    return re.split(r"\n  (?! )", block.strip())
+
+
+def paste(*commands: str) -> str:
+    """Run commands in a shell, one after the other, and give what the last one prints."""
+    *settings, command = commands
+    script = "\n".join([*settings, "exec 2>&1", command])
+    done = subprocess.run(["sh", "-ec", script], capture_output=True, text=True, check=False, env=CLEAN)
+    assert (done.returncode, done.stderr) == (0, ""), (command, done.stdout)
+    assert "Error" not in done.stdout, (command, done.stdout)
+    return done.stdout
+
+
 def test_the_suggested_commands_work_while_it_runs(tmp_path: Path) -> None:
     process = start(temporary=tmp_path)
     text = read_until(process, r"8 devices, [1-9]")
     assert len(children_using(tmp_path)) == 2
-    suggested = [line.strip() for line in text.splitlines() if " telemetry " in line]
-    assert len(suggested) == 4
-    for line in suggested:
-        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, ""), line
-        assert "dish-01" in done.stdout or "latency_ms" in done.stdout, line
+    suggested = suggestions(text)
+    settings = [line for line in suggested if line.startswith("export ")]
+    assert settings[0].startswith(f"export SPACELINK_TOKEN_FILE={tmp_path}/")
+    commands = suggested[len(settings) :]
+    assert len(commands) == 7
+    for command in commands:
+        if "grpcurl" not in command or shutil.which("grpcurl"):
+            assert re.search("dish-01|latency_ms|read_only|tenant = default", paste(*settings, command))
     process.send_signal(signal.SIGINT)
     assert finish(process) == 0
     assert children_using(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_accounts_log_in_and_do_what_their_roles_allow(tmp_path: Path) -> None:
+    process = start("--data-dir", str(tmp_path / "keep"), temporary=tmp_path)
+    text = read_until(process, "Ctrl-C ends it")
+    settings = [line for line in suggestions(text) if line.startswith("export ")]
+    accounts = re.findall(r"^  (\w+) +(\w+) +(admin|partner|customer|read_only)$", text, re.MULTILINE)
+    assert len(accounts) == 4
+    for name, password, role in accounts:
+        login = f"{SHELL_COMMAND} session login {name} --password-file -"
+        show = f"{SHELL_COMMAND} session show --token-file -"
+        session = json.loads(paste(*settings, f"echo {password} | {login} | {show}"))
+        assert (session["tenant_id"], session["role"]) == ("default", role)
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == 0
+    again = start("--data-dir", str(tmp_path / "keep"), temporary=tmp_path)
+    read_until(again, r"8 devices, [1-9]")
+    again.send_signal(signal.SIGINT)
+    assert finish(again) == 0
+
+
+def test_its_tokens_are_for_the_owner_and_its_agent_can_do_no_more_than_it_must(tmp_path: Path) -> None:
+    process = start("--data-dir", str(tmp_path), temporary=tmp_path)
+    text = read_until(process, r"8 devices, [1-9]")
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == 0
+    files = {path.name: path for path in tmp_path.glob("*.token")}
+    assert set(files) == {"operator.token", "visitor.token", "fleet.token"}
+    assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+    fleet = Token.parse(files["fleet.token"].read_text().strip())
+    devices = " ".join(f"dish-{number:02}" for number in range(1, 9))
+    assert [str(caveat) for caveat in fleet.inspect().caveats] == [
+        "tenant = *",
+        "tenant = default",
+        "scope = telemetry:write",
+        f"device = {devices}",
+        "label = fleet",
+    ]
+    told = text + "".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert "slk_" not in told
+    assert "admin123" not in (tmp_path / "server.log").read_text()
+
+
+def test_without_the_operators_token_it_says_so(tmp_path: Path) -> None:
+    keep = tmp_path / "keep"
+    first = start("--data-dir", str(keep), temporary=tmp_path)
+    read_until(first, "Ctrl-C ends it")
+    first.send_signal(signal.SIGINT)
+    assert finish(first) == 0
+    (keep / "operator.token").unlink()
+    process = start("--data-dir", str(keep), temporary=tmp_path)
+    assert f"Error: {keep}/operator.token: cannot be read: No such file" in read_until(process, "Error")
+    assert finish(process) == 1
+    wait_until_gone(tmp_path)
 
 
 def test_taken_ports_are_replaced_and_a_kept_directory_stays(tmp_path: Path) -> None:
@@ -99,7 +178,7 @@ def test_taken_ports_are_replaced_and_a_kept_directory_stays(tmp_path: Path) -> 
     address = re.search(r"data plane +(\S+)", text)
     assert address is not None
     assert address[1] != "127.0.0.1:50051"
-    assert f"--server {address[1]}" in text
+    assert f"\n  export SPACELINK_SERVER={address[1]}\n" in text
     assert (keep / "spacelink.db").exists()
     assert children_using(tmp_path) == []
 

@@ -55,7 +55,7 @@ async def test_uses_that_could_not_be_written_are_written_later(
     issued, other = [await generate(installation) for _ in range(2)]
     await installation.api_keys.token_of(issued.text)
 
-    def fail(work: object) -> None:
+    def fail(work: object, *, alone: bool) -> None:
         raise StoreUnavailableError("disk on fire")
 
     with monkeypatch.context() as patch:

@@ -34,7 +34,7 @@ class CrashingStore(SqliteStore):
 
     crash_before = False
 
-    def transact(self, work: Callable[[Connection], _T]) -> _T:
+    def transact(self, work: Callable[[Connection], _T], *, alone: bool = True) -> _T:
         def crashing(connection: Connection) -> _T:
             answer = work(connection)
             if self.crash_before:

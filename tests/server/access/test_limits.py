@@ -23,9 +23,10 @@ from tests.server.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-    from pathlib import Path
 
+    from spacelink_server.storage.sql_store import SqlStore
     from spacelink_server.storage.transactions import Connection
+    from tests.server.stores import Place
 
 T = TypeVar("T")
 
@@ -55,19 +56,24 @@ class CountingDatabase(Database):
         held_up: while a test has it, writes are under way and do not come to their end.
     """
 
-    def __init__(self, store: SqliteStore, thread: Executor) -> None:
+    def __init__(self, store: SqlStore, thread: Executor) -> None:
         super().__init__(store, thread, thread)
         self.count = 0
         self.held_up = asyncio.Lock()
 
-    async def write(self, work: Callable[[Connection], T], *then: Callable[[], Awaitable[object]]) -> T:
+    async def write(
+        self,
+        work: Callable[[Connection], T],
+        *then: Callable[[], Awaitable[object]],
+        alone: bool = True,
+    ) -> T:
         self.count += 1
-        answer = await super().write(work, *then)
+        answer = await super().write(work, *then, alone=alone)
         async with self.held_up:
             return answer
 
     async def fail(self, failing: bool) -> None:
-        """Have SQLite fail on limits from now on, or work again."""
+        """Have the store fail on limits from now on, or work again."""
         names = ["limit_state", "elsewhere"] if failing else ["elsewhere", "limit_state"]
         await self.write(
             lambda connection: connection.exec_driver_sql("ALTER TABLE {} RENAME TO {}".format(*names))
@@ -84,16 +90,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(tmp_path)
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def database(store: SqliteStore) -> Iterator[CountingDatabase]:
+def database(either_store: SqlStore) -> Iterator[CountingDatabase]:
     with ThreadPoolExecutor(1) as thread:
-        yield CountingDatabase(store, thread)
+        yield CountingDatabase(either_store, thread)
 
 
 @pytest.fixture
@@ -444,10 +443,10 @@ from pathlib import Path
 
 from spacelink_server.access.limits import LimitExceededError, Limiter, LimitKey
 from spacelink_server.access.writes import Database
-from spacelink_server.storage.sqlite import SqliteStore
+from spacelink_server.storage.opening import open_store
 
 async def main():
-    store = SqliteStore(Path(sys.argv[1]))
+    store = open_store(Path(sys.argv[1]), sys.argv[2])
 
     with ThreadPoolExecutor(1) as thread:
         await take_all(Limiter(Database(store, thread, thread), lambda: 0.0))
@@ -466,10 +465,10 @@ asyncio.run(main())
 """
 
 
-def test_kill_never_lets_the_sum_exceed_the_limit(tmp_path: Path) -> None:
+def test_kill_never_lets_the_sum_exceed_the_limit(place: Place) -> None:
     total = 0
     for kill_after in (40, 60, None):
-        command = [sys.executable, "-c", TAKE_FOR_EVER, str(tmp_path)]
+        command = [sys.executable, "-c", TAKE_FOR_EVER, str(place.directory), place.url]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             if kill_after is not None:

@@ -18,14 +18,16 @@ from spacelink_server.storage.store import (
     Submission,
 )
 from tests.server.faults import FaultyStore
-from tests.server.samples import segment
+from tests.server.samples import T0, batch, parsed, segment
 from tests.server.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from spacelink.v1.telemetry_pb2 import TelemetryBatch
     from spacelink_server.storage.segments import Segment
+    from spacelink_server.storage.store import Rejection
 
 TENANT = "t"
 QUEUE_BYTES = 10_000
@@ -40,6 +42,9 @@ class Listener:
         self.stream_id = stream_id
         self.epoch = epoch
         self.heard: list[str | int] = []
+
+    def rejected(self, rejection: Rejection) -> None:
+        self.heard.append(f"{rejection.reason} {rejection.sequence}")
 
     def committed(self, sequence: int) -> None:
         self.heard.append(sequence)
@@ -81,8 +86,11 @@ class Harness:
         position = await self.committer.open_stream(StreamKey(TENANT, stream_id))
         return Listener(stream_id, position.epoch)
 
-    def send(self, listener: Listener, sequence: int, *segments: Segment, size: int = 1) -> None:
-        self.committer.advance(listener, sequence, sequence, list(segments), size)
+    def send(self, listener: Listener, sequence: int, sent: Segment | None = None, *, size: int = 1) -> None:
+        self.committer.advance(listener, sequence, sequence, sent and parsed(sent.payload), size)
+
+    def advance(self, listener: Listener, sequence: int, sent: TelemetryBatch) -> None:
+        self.committer.advance(listener, sequence, sequence, parsed(sent.SerializeToString()), 1)
 
     async def hold(self) -> None:
         """Have a commit under way that does not come to its end."""
@@ -126,6 +134,24 @@ async def test_an_ack_comes_after_the_commit(harness: Harness) -> None:
     assert harness.stored("a") == [one]
 
 
+async def test_a_batch_that_cannot_be_stored_takes_nothing_else_of_its_group_along(harness: Harness) -> None:
+    listener, other = await harness.open("s"), await harness.open("o")
+    wrong = batch("a", offsets=[1], latency_ms=[-1.0])
+    await harness.hold()
+    harness.send(listener, 1, segment("a"))
+    harness.send(other, 1, segment("b"))
+    harness.advance(listener, 2, wrong)
+    harness.send(listener, 3, segment("a", 2))
+    assert listener.heard == other.heard == []
+    harness.store.gate.set()
+    await until(lambda: listener.heard[-1:] == [3] and other.heard)
+    assert listener.heard == ["VALUE_OUT_OF_RANGE 2", 3]
+    assert other.heard == [1]
+    assert [each.first_time for each in harness.stored("a")] == [T0, segment("a", 2).first_time]
+    position = await harness.committer.open_stream(StreamKey(TENANT, "s"))
+    assert [(each.sequence, each.reason) for each in position.rejected] == [(2, "VALUE_OUT_OF_RANGE")]
+
+
 async def test_what_gathers_during_a_commit_is_one_group(harness: Harness) -> None:
     listeners = [await harness.open(f"s{number}") for number in range(3)]
     await harness.hold()
@@ -153,8 +179,8 @@ async def test_what_gathers_during_a_commit_is_one_group(harness: Harness) -> No
 
 async def test_several_sequences_at_once(harness: Harness) -> None:
     listener = await harness.open("s")
-    harness.committer.advance(listener, 1, 10, [], 0)
-    harness.committer.advance(listener, 11, 11, [segment("a")], 1)
+    harness.committer.advance(listener, 1, 10, None, 0)
+    harness.send(listener, 11, segment("a"))
     await until(lambda: 11 in listener.heard)
     assert await harness.committer.open_stream(StreamKey(TENANT, "s")) == StreamPosition(2, 11)
 
@@ -175,7 +201,7 @@ async def test_watchers_see_what_is_committed_and_nothing_else(harness: Harness)
     listener, stale = await harness.open("s"), await harness.open("stale")
     await harness.open("stale")
     watcher = Watcher(TENANT, [])
-    harness.feed.add(watcher)
+    await harness.feed.add(watcher)
     repeat = Submission(TENANT, "r", [segment("a", 2)])
     await harness.hold()
     harness.send(stale, 1, segment("a", 0))
@@ -388,6 +414,6 @@ async def test_close_ends_a_committer_that_waits(harness: Harness) -> None:
 async def test_advances_say_what_must_be(harness: Harness) -> None:
     listener = await harness.open("s")
     one = segment("a")
-    harness.committer.advance(listener, 1, 3, [one], 1)
+    harness.committer.advance(listener, 1, 3, parsed(one.payload), 1)
     await until(lambda: listener.heard)
     assert harness.store.groups[-1].advances == [StreamAdvance(TENANT, "s", 1, 0, 3, [one])]

@@ -30,7 +30,7 @@ async def waiting(watcher: Watcher) -> list[Segment]:
 async def test_a_watcher_gets_what_is_published() -> None:
     feed, watcher = LiveFeed(), Watcher(TENANT, [])
     feed.publish(TENANT, [segment("early")])
-    feed.add(watcher)
+    await feed.add(watcher)
     feed.publish(TENANT, [segment("a"), segment("b")])
     feed.publish(TENANT, [])
     feed.publish(TENANT, [segment("a", 1)])
@@ -40,7 +40,7 @@ async def test_a_watcher_gets_what_is_published() -> None:
 
 async def test_a_watcher_that_waits_wakes_up() -> None:
     feed, watcher = LiveFeed(), Watcher(TENANT, [])
-    feed.add(watcher)
+    await feed.add(watcher)
     taking = asyncio.ensure_future(anext(watcher))
     assert await waiting(watcher) == []
     feed.publish(TENANT, [segment("a")])
@@ -49,8 +49,8 @@ async def test_a_watcher_that_waits_wakes_up() -> None:
 
 async def test_tenants_do_not_see_each_other() -> None:
     feed, watcher, other = LiveFeed(), Watcher(TENANT, []), Watcher("other", ["a"])
-    feed.add(watcher)
-    feed.add(other)
+    await feed.add(watcher)
+    await feed.add(other)
     feed.publish("other", [segment("a")])
     assert await waiting(watcher) == []
     assert await waiting(other) == [segment("a")]
@@ -65,7 +65,7 @@ async def test_devices_that_are_not_watched_are_left_out() -> None:
 
 async def test_a_watcher_that_lags_loses_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(segment("a").payload)
-    monkeypatch.setattr(live, "_MAX_LAG_BYTES", 3 * size)
+    monkeypatch.setattr(live, "MAX_LAG_BYTES", 3 * size)
     watcher = Watcher(TENANT, ["a"])
     segments = [segment("a", number) for number in range(10)]
     for one in segments:
@@ -81,7 +81,7 @@ async def test_a_watcher_that_lags_loses_the_oldest(monkeypatch: pytest.MonkeyPa
 
 
 async def test_one_that_is_larger_than_the_lag_still_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_MAX_LAG_BYTES", 1)
+    monkeypatch.setattr(live, "MAX_LAG_BYTES", 1)
     watcher = Watcher(TENANT, [])
     watcher.offer(segment("a"))
     assert await waiting(watcher) == [segment("a")]
@@ -89,10 +89,10 @@ async def test_one_that_is_larger_than_the_lag_still_comes(monkeypatch: pytest.M
 
 
 async def test_a_watcher_that_lags_does_not_hold_up_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_MAX_LAG_BYTES", len(segment("a").payload))
+    monkeypatch.setattr(live, "MAX_LAG_BYTES", len(segment("a").payload))
     feed, slow, quick = LiveFeed(), Watcher(TENANT, []), Watcher(TENANT, [])
-    feed.add(slow)
-    feed.add(quick)
+    await feed.add(slow)
+    await feed.add(quick)
     for number in range(3):
         feed.publish(TENANT, [segment("a", number)])
         assert await waiting(quick) == [segment("a", number)]
@@ -101,19 +101,19 @@ async def test_a_watcher_that_lags_does_not_hold_up_others(monkeypatch: pytest.M
 
 async def test_close_ends_watching() -> None:
     feed, watcher = LiveFeed(), Watcher(TENANT, [])
-    feed.add(watcher)
+    await feed.add(watcher)
     taking = asyncio.ensure_future(anext(watcher, None))
     await asyncio.sleep(0)
     feed.close()
     assert await taking is None
     late = Watcher(TENANT, [])
-    feed.add(late)
+    await feed.add(late)
     assert [segment async for segment in late] == []
 
 
 async def test_a_watcher_that_was_removed_gets_nothing() -> None:
     feed, watcher = LiveFeed(), Watcher(TENANT, [])
-    feed.add(watcher)
+    await feed.add(watcher)
     feed.remove(watcher)
     feed.remove(watcher)
     feed.publish(TENANT, [segment("a")])

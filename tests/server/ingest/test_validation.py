@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from spacelink.columns import METRICS, TelemetryColumns
 from spacelink.v1.telemetry_pb2 import DeviceStatus, MetricColumn, TelemetryBatch
-from spacelink_server.ingest.validation import InvalidBatchError, Limits
+from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of_all
 from spacelink_server.storage.segments import MAX_SPAN_NANOS
 from tests import encodings
 from tests.properties import UNTIMED
@@ -24,6 +25,7 @@ from tests.server.samples import (
     batch,
     columns,
     in_time_order,
+    parsed,
     samples_in,
     samples_of,
     validated,
@@ -183,6 +185,39 @@ def check_segment(segment: Segment, device_id: str) -> None:
     assert segment.sample_count == len(times)
     assert segment.last_time - segment.first_time <= MAX_SPAN_NANOS
     assert payload.SerializeToString(deterministic=True) == TelemetryColumns.decode(segment.payload).encode()
+
+
+@UNTIMED
+@given(st.lists(batches(), max_size=4))
+def test_many_together_are_judged_as_each_alone(messages: list[TelemetryBatch]) -> None:
+    formed, alone = [], []
+    for message in messages:
+        data = message.SerializeToString()
+        with contextlib.suppress(InvalidBatchError):
+            formed.append(parsed(data, SMALL))
+            alone.append(outcome(data, SMALL))
+    together = [
+        (each.reason, each.field) if isinstance(each, InvalidBatchError) else each
+        for each in segments_of_all(formed)
+    ]
+    assert together == alone
+
+
+def test_right_batches_together_are_stored_as_they_are() -> None:
+    sent = [
+        batch("b", [5, 6, 7], latency_ms=[1, NAN, 3], packet_loss_percent=[0, 100, NAN]),
+        # Times go back from one batch to the next, and a span ends where the next begins.
+        batch("a", [1], signal_strength_dbm=[-70.5], snr=[9.5]),
+        batch("a", [2, 3600]),
+        batch("c", [1, 2], status=["ACTIVE", "OFFLINE"]),
+    ]
+    found = segments_of_all([parsed(each.SerializeToString()) for each in sent])
+    assert found == [validated(each.SerializeToString()) for each in sent]
+    for message, stored in zip(sent, found, strict=True):
+        assert isinstance(stored, list)
+        check_segment(stored[0], message.device_id)
+        assert TelemetryBatch.FromString(stored[0].payload) == message
+    assert segments_of_all([]) == []
 
 
 def test_the_strategy_makes_right_and_wrong_batches() -> None:

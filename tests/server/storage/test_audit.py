@@ -12,17 +12,16 @@ from spacelink import audit as chains
 from spacelink_server.storage import audit
 from spacelink_server.storage.audit import Event
 from spacelink_server.storage.schema import audit_events
-from spacelink_server.storage.sqlite import SqliteStore
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from spacelink_server.storage.sql_store import SqlStore
     from spacelink_server.storage.transactions import Connection
+    from tests.server.stores import Place
 
 TENANTS = ("acme", "globex")
 
 
-def append(store: SqliteStore, *events: Event, tenant_id: str = "acme") -> None:
+def append(store: SqlStore, *events: Event, tenant_id: str = "acme") -> None:
     def work(connection: Connection) -> None:
         for event in events:
             audit.append(connection, tenant_id, event)
@@ -30,12 +29,12 @@ def append(store: SqliteStore, *events: Event, tenant_id: str = "acme") -> None:
     store.transact(work)
 
 
-def lines(store: SqliteStore, tenant_id: str = "acme") -> list[bytes]:
+def lines(store: SqlStore, tenant_id: str = "acme") -> list[bytes]:
     rows = store.read(lambda connection: audit.chain(connection, tenant_id, after=0, limit=20_000))
     return [row.line for row in rows]
 
 
-def test_ten_thousand_events_of_concurrent_writers_are_two_chains(store: SqliteStore) -> None:
+def test_ten_thousand_events_of_concurrent_writers_are_two_chains(store: SqlStore) -> None:
     """Threads hand their work to the one that writes, as the server's calls do."""
     writer = ThreadPoolExecutor(1)
     together = threading.Barrier(8)
@@ -59,7 +58,7 @@ def test_ten_thousand_events_of_concurrent_writers_are_two_chains(store: SqliteS
     assert len(seen) == 10_000
 
 
-def test_an_event_holds_all_that_was_said(store: SqliteStore) -> None:
+def test_an_event_holds_all_that_was_said(store: SqlStore) -> None:
     detail: dict[str, chains.Json] = {"text": 'é\u2028"\\\x00\U0001f600', "list": [1, {"b": True, "a": None}]}
     append(store, Event("user:ä", "test.é", "thing", "REFUSED", detail))
     (line,) = lines(store)
@@ -74,16 +73,16 @@ def test_an_event_holds_all_that_was_said(store: SqliteStore) -> None:
     assert chains.verify([line]).intact
 
 
-def test_a_chain_goes_on_after_a_restart(tmp_path: Path) -> None:
+def test_a_chain_goes_on_after_a_restart(place: Place) -> None:
     for _ in range(3):
-        store = SqliteStore(tmp_path)
+        store = place.open()
         append(store, Event("system", "test", "thing"))
         found = chains.verify(lines(store))
         store.close()
     assert (found.intact, found.event_count) == (True, 3)
 
 
-def test_a_sequence_cannot_be_taken_twice(store: SqliteStore) -> None:
+def test_a_sequence_cannot_be_taken_twice(store: SqlStore) -> None:
     append(store, Event("system", "test", "thing"))
     row = ("acme", 1, "test", "{}", b"")
     with pytest.raises(sa.exc.IntegrityError):
@@ -92,7 +91,7 @@ def test_a_sequence_cannot_be_taken_twice(store: SqliteStore) -> None:
     assert chains.verify(lines(store)).event_count == 2
 
 
-def test_what_has_no_canonical_form_is_not_recorded(store: SqliteStore) -> None:
+def test_what_has_no_canonical_form_is_not_recorded(store: SqlStore) -> None:
     with pytest.raises(ValueError, match=r"2\*\*53"):
         append(store, Event("system", "test", "thing", detail={"n": 2**60}))
     assert lines(store) == []

@@ -7,23 +7,14 @@ import pytest
 
 from spacelink_server.storage import bans, tokens
 from spacelink_server.storage.bans import Ban
-from spacelink_server.storage.sqlite import SqliteStore
 from spacelink_server.storage.tokens import MintedToken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     import sqlalchemy as sa
 
+    from spacelink_server.storage.sql_store import SqlStore
+
 NOW = 1_000_000
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(tmp_path)
-    yield store
-    store.close()
 
 
 def digest(name: str) -> bytes:
@@ -43,14 +34,14 @@ def a_ban(tenant_id: str, ban_id: str, at: int, **target: Any) -> Ban:
     )
 
 
-def ban(store: SqliteStore, tenant_id: str, ban_id: str = "b", at: int = 0, **target: Any) -> Ban:
+def ban(store: SqlStore, tenant_id: str, ban_id: str = "b", at: int = 0, **target: Any) -> Ban:
     made = a_ban(tenant_id, ban_id, at, **target)
     store.transact(lambda connection: bans.insert(connection, made))
     return made
 
 
 def mint(
-    store: SqliteStore,
+    store: SqlStore,
     tenant_id: str,
     token_id: str,
     *ancestors: str,
@@ -62,18 +53,18 @@ def mint(
     store.transact(lambda connection: tokens.insert(connection, token, map(digest, ancestors)))
 
 
-def banned_ids(store: SqliteStore, now: int = NOW) -> set[tuple[str, str]]:
+def banned_ids(store: SqlStore, now: int = NOW) -> set[tuple[str, str]]:
     found = store.read(lambda connection: bans.banned_tokens(connection, now)).token_ids
     assert len(set(found)) == len(found)
     return set(found)
 
 
-def test_nothing_is_banned_at_first(store: SqliteStore) -> None:
+def test_nothing_is_banned_at_first(store: SqlStore) -> None:
     assert store.read(bans.version) == 0
     assert store.read(lambda connection: bans.banned_tokens(connection, NOW)) == (0, [], [])
 
 
-def test_every_change_counts_the_version_up(store: SqliteStore) -> None:
+def test_every_change_counts_the_version_up(store: SqlStore) -> None:
     ban(store, "acme", "b1", digest=digest("a"))
     assert store.read(bans.version) == 1
     ban(store, "globex", "b2", token_id="t")
@@ -83,7 +74,7 @@ def test_every_change_counts_the_version_up(store: SqliteStore) -> None:
     assert store.read(lambda connection: bans.banned_tokens(connection, NOW)) == (3, [], [("globex", "t")])
 
 
-def test_a_ban_that_is_not_committed_changes_nothing(store: SqliteStore) -> None:
+def test_a_ban_that_is_not_committed_changes_nothing(store: SqlStore) -> None:
     def fail(connection: sa.Connection) -> None:
         bans.insert(connection, a_ban("acme", "b", 0, digest=digest("a")))
         raise RuntimeError
@@ -93,7 +84,7 @@ def test_a_ban_that_is_not_committed_changes_nothing(store: SqliteStore) -> None
     assert store.read(bans.version) == 0
 
 
-def test_digests_come_with_the_tenant_of_their_ban(store: SqliteStore) -> None:
+def test_digests_come_with_the_tenant_of_their_ban(store: SqlStore) -> None:
     ban(store, "acme", "b1", digest=digest("a"))
     ban(store, "*", "b2", digest=digest("a"))
     found = store.read(lambda connection: bans.banned_tokens(connection, NOW))
@@ -101,12 +92,12 @@ def test_digests_come_with_the_tenant_of_their_ban(store: SqliteStore) -> None:
     assert not found.token_ids
 
 
-def test_a_banned_id_need_not_be_known(store: SqliteStore) -> None:
+def test_a_banned_id_need_not_be_known(store: SqlStore) -> None:
     ban(store, "acme", token_id="t")
     assert banned_ids(store) == {("acme", "t")}
 
 
-def test_tokens_minted_before(store: SqliteStore) -> None:
+def test_tokens_minted_before(store: SqlStore) -> None:
     for token_id, at in (("early", NOW - 1), ("on time", NOW), ("late", NOW + 1)):
         mint(store, "acme", token_id, at=at)
     mint(store, "globex", "elsewhere", at=NOW - 1)
@@ -114,14 +105,14 @@ def test_tokens_minted_before(store: SqliteStore) -> None:
     assert banned_ids(store) == {("acme", "early")}
 
 
-def test_a_ban_on_an_ancestor_bans_what_was_minted_with_it(store: SqliteStore) -> None:
+def test_a_ban_on_an_ancestor_bans_what_was_minted_with_it(store: SqlStore) -> None:
     mint(store, "acme", "child", "bare", "site")
     mint(store, "acme", "sibling", "bare", "other site")
     ban(store, "acme", digest=digest("site"))
     assert banned_ids(store) == {("acme", "child")}
 
 
-def test_bans_of_the_installation_reach_every_tenant_and_others_do_not(store: SqliteStore) -> None:
+def test_bans_of_the_installation_reach_every_tenant_and_others_do_not(store: SqlStore) -> None:
     mint(store, "acme", "a", "operator")
     mint(store, "globex", "b", "operator")
     ban(store, "acme", "b1", digest=digest("operator"))
@@ -130,7 +121,7 @@ def test_bans_of_the_installation_reach_every_tenant_and_others_do_not(store: Sq
     assert banned_ids(store) == {("acme", "a"), ("globex", "b")}
 
 
-def test_a_ban_by_id_reaches_all_generations(store: SqliteStore) -> None:
+def test_a_ban_by_id_reaches_all_generations(store: SqlStore) -> None:
     mint(store, "*", "operator")
     mint(store, "acme", "parent", minter="operator")
     mint(store, "acme", "child", minter="parent")
@@ -142,14 +133,14 @@ def test_a_ban_by_id_reaches_all_generations(store: SqliteStore) -> None:
     assert banned_ids(store) >= {("*", "operator"), ("globex", "cousin")}
 
 
-def test_another_tenants_ban_of_an_id_reaches_nobody(store: SqliteStore) -> None:
+def test_another_tenants_ban_of_an_id_reaches_nobody(store: SqlStore) -> None:
     mint(store, "acme", "parent")
     mint(store, "acme", "child", minter="parent")
     ban(store, "globex", token_id="parent")
     assert banned_ids(store) == {("globex", "parent")}
 
 
-def test_a_ban_by_age_reaches_what_was_minted_later_with_it(store: SqliteStore) -> None:
+def test_a_ban_by_age_reaches_what_was_minted_later_with_it(store: SqlStore) -> None:
     mint(store, "acme", "old", at=NOW - 10)
     mint(store, "acme", "young", minter="old", at=NOW + 10)
     mint(store, "acme", "independent", at=NOW + 10)
@@ -157,7 +148,7 @@ def test_a_ban_by_age_reaches_what_was_minted_later_with_it(store: SqliteStore) 
     assert banned_ids(store) == {("acme", "old"), ("acme", "young")}
 
 
-def test_expired_tokens_are_left_out_but_what_they_minted_is_not(store: SqliteStore) -> None:
+def test_expired_tokens_are_left_out_but_what_they_minted_is_not(store: SqlStore) -> None:
     mint(store, "acme", "session", minter="user:ada", expires=NOW)
     mint(store, "acme", "minted", minter="session", expires=NOW + 1)
     ban(store, "acme", token_id="session")
@@ -165,7 +156,7 @@ def test_expired_tokens_are_left_out_but_what_they_minted_is_not(store: SqliteSt
     assert banned_ids(store, NOW) == {("acme", "minted")}
 
 
-def test_a_lifted_ban_is_gone(store: SqliteStore) -> None:
+def test_a_lifted_ban_is_gone(store: SqlStore) -> None:
     mint(store, "acme", "child", "site")
     made = ban(store, "acme", digest=digest("site"))
     store.transact(lambda connection: bans.delete(connection, "acme", made.ban_id))
@@ -173,7 +164,7 @@ def test_a_lifted_ban_is_gone(store: SqliteStore) -> None:
     assert store.read(lambda connection: bans.get(connection, "acme", made.ban_id)) is None
 
 
-def test_reading_bans_back(store: SqliteStore) -> None:
+def test_reading_bans_back(store: SqlStore) -> None:
     made = [
         ban(store, "acme", "b1", at=1, digest=digest("a")),
         ban(store, "acme", "b2", at=2, token_id="t"),
@@ -193,7 +184,7 @@ def test_reading_bans_back(store: SqliteStore) -> None:
     assert find("globex", token_id="t") == []
 
 
-def test_pages_of_bans_are_newest_first(store: SqliteStore) -> None:
+def test_pages_of_bans_are_newest_first(store: SqlStore) -> None:
     made = [ban(store, "acme", f"b{i}", at=i // 2, digest=digest(f"{i}")) for i in range(7)]
     ban(store, "globex", token_id="t")
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from spacelink.columns import TelemetryColumns
 from spacelink_server.storage import reading
 from spacelink_server.storage.segments import Segment
-from spacelink_server.storage.sqlite import SqliteStore
 from spacelink_server.storage.store import CommitGroup, Submission
 from tests.properties import UNTIMED
 from tests.server.samples import HOUR, SECOND, T0, columns, in_time_order, samples_in, validated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
+    from spacelink_server.storage.sql_store import SqlStore
     from tests.server.samples import Sample
 
 TENANT = "t"
@@ -28,10 +28,8 @@ CLIENT_BYTES = 4 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore]:
-    store = SqliteStore(tmp_path_factory.mktemp("store"))
-    yield store
-    store.close()
+def store(shared: SqlStore) -> SqlStore:
+    return shared
 
 
 @pytest.fixture
@@ -39,14 +37,14 @@ def device_id() -> str:
     return uuid.uuid4().hex
 
 
-def submit(store: SqliteStore, *batches: TelemetryColumns) -> list[Segment]:
+def submit(store: SqlStore, *batches: TelemetryColumns) -> list[Segment]:
     """Store batches one after the other."""
     submissions = [Submission(TENANT, "", validated(batch.encode())) for batch in batches]
     store.commit(CommitGroup(submissions=submissions))
     return [segment for submission in submissions for segment in submission.segments]
 
 
-def read(store: SqliteStore, device_id: str, start: int = 0, end: int = FOREVER) -> list[reading.Part]:
+def read(store: SqlStore, device_id: str, start: int = 0, end: int = FOREVER) -> list[reading.Part]:
     return list(reading.read(store, TENANT, device_id, start, end))
 
 
@@ -79,7 +77,7 @@ bounds = st.one_of(
 @settings(UNTIMED, max_examples=80)
 @given(st.lists(batches(), max_size=5), bounds)
 def test_reading_gives_what_was_stored_once_and_in_time_order(
-    store: SqliteStore, batches: list[TelemetryColumns], bounds: tuple[int, int]
+    store: SqlStore, batches: list[TelemetryColumns], bounds: tuple[int, int]
 ) -> None:
     start, end = bounds
     device_id = uuid.uuid4().hex
@@ -97,9 +95,7 @@ def test_reading_gives_what_was_stored_once_and_in_time_order(
 
 @settings(UNTIMED, max_examples=40)
 @given(st.lists(batches(), max_size=4))
-def test_the_newest_sample_is_the_one_stored_last(
-    store: SqliteStore, batches: list[TelemetryColumns]
-) -> None:
+def test_the_newest_sample_is_the_one_stored_last(store: SqlStore, batches: list[TelemetryColumns]) -> None:
     device_id = uuid.uuid4().hex
     batches = [TelemetryColumns(device_id, b.time_unix_nano, b.metrics, b.status) for b in batches]
     submit(store, *batches)
@@ -114,7 +110,7 @@ def test_the_newest_sample_is_the_one_stored_last(
     assert samples_in([newest.encode()]) == [[sample for sample in stored if sample[0] == last][-1]]
 
 
-def test_segments_that_do_not_overlap_come_as_stored(store: SqliteStore, device_id: str) -> None:
+def test_segments_that_do_not_overlap_come_as_stored(store: SqlStore, device_id: str) -> None:
     written = submit(
         store,
         columns(device_id, (10, 11), latency_ms=[1, 2]),
@@ -126,7 +122,7 @@ def test_segments_that_do_not_overlap_come_as_stored(store: SqliteStore, device_
     assert read(store, device_id, T0 + 10, T0 + 12) == [written[0]]
 
 
-def test_segments_are_cut_to_the_range(store: SqliteStore, device_id: str) -> None:
+def test_segments_are_cut_to_the_range(store: SqlStore, device_id: str) -> None:
     submit(store, columns(device_id, range(10), latency_ms=range(10)))
     (part,) = read(store, device_id, T0 + 3, T0 + 6)
     assert isinstance(part, TelemetryColumns)
@@ -136,13 +132,13 @@ def test_segments_are_cut_to_the_range(store: SqliteStore, device_id: str) -> No
     assert read(store, device_id, 0, T0) == []
 
 
-def test_a_gap_within_a_segment(store: SqliteStore, device_id: str) -> None:
+def test_a_gap_within_a_segment(store: SqlStore, device_id: str) -> None:
     submit(store, columns(device_id, (0, 100), latency_ms=[1, 2]))
     assert read(store, device_id, T0 + 10, T0 + 20) == []
 
 
 def test_what_overlaps_is_given_out_as_soon_as_it_is_final(
-    store: SqliteStore, device_id: str, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, device_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chain of overlaps must not be held in memory until its end."""
     submit(store, *(columns(device_id, (10 * n, 10 * n + 15), latency_ms=[n, n]) for n in range(50)))
@@ -152,14 +148,14 @@ def test_what_overlaps_is_given_out_as_soon_as_it_is_final(
     assert [at - T0 for at, *_ in samples(parts)] == sorted(10 * n + d for n in range(50) for d in (0, 15))
 
 
-def test_the_same_batch_stored_twice_is_given_once(store: SqliteStore, device_id: str) -> None:
+def test_the_same_batch_stored_twice_is_given_once(store: SqlStore, device_id: str) -> None:
     batch = columns(device_id, range(5), status=1, latency_ms=range(5), snr=[np.nan] * 5)
     submit(store, batch, batch, batch)
     assert samples(read(store, device_id)) == samples_in([batch.encode()])
 
 
 @pytest.mark.parametrize(("rounds", "count"), [(1, 12_000), (2, 6_000)])
-def test_parts_fit_into_a_message(store: SqliteStore, device_id: str, rounds: int, count: int) -> None:
+def test_parts_fit_into_a_message(store: SqlStore, device_id: str, rounds: int, count: int) -> None:
     """Batches of other metrics at the same times make wider parts than any batch."""
     offsets = np.arange(count) * SECOND // 4
     for number in range(rounds):
@@ -172,7 +168,7 @@ def test_parts_fit_into_a_message(store: SqliteStore, device_id: str, rounds: in
     assert max(len(reading.payload_of(part)) for part in parts) < CLIENT_BYTES
 
 
-def test_newest_sample_of_overlapping_segments(store: SqliteStore, device_id: str) -> None:
+def test_newest_sample_of_overlapping_segments(store: SqlStore, device_id: str) -> None:
     submit(
         store,
         columns(device_id, (0, HOUR), latency_ms=[1, 2]),

@@ -1,45 +1,21 @@
 from __future__ import annotations
 
-import itertools
 import resource
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from spacelink_server.storage import sqlite
-from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
+from spacelink_server.storage import sql_store
 from spacelink_server.storage.sqlite import DataDirectoryInUseError, SqliteStore
-from spacelink_server.storage.store import (
-    CommitGroup,
-    CommitResult,
-    StoreUnavailableError,
-    StreamAdvance,
-    StreamKey,
-    StreamPosition,
-    Submission,
-)
-from tests.properties import UNTIMED
-from tests.server.samples import HOUR, T0, segment
+from spacelink_server.storage.store import CommitGroup, StoreUnavailableError
+from tests.server.samples import T0
+from tests.server.storage.test_store import FOREVER, TENANT, advance, open_stream, plain, stored, submit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-TENANT = "t"
-FOREVER = 2**63 - 1
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore]:
-    """Give a store that tests share which take names of their own."""
-    store = SqliteStore(tmp_path_factory.mktemp("store"))
-    yield store
-    store.close()
 
 
 @pytest.fixture
@@ -47,152 +23,6 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path)
     yield store
     store.close()
-
-
-def plain(first: int, last: int | None = None, payload: bytes = b"p", device_id: str = "d") -> Segment:
-    """Make a segment whose payload nobody decodes."""
-    return Segment(device_id, first, first if last is None else last, 1, payload)
-
-
-def open_stream(store: SqliteStore, stream_id: str = "s", tenant_id: str = TENANT) -> StreamPosition:
-    (position,) = store.commit(CommitGroup(opens=[StreamKey(tenant_id, stream_id)])).positions
-    return position
-
-
-def advance(
-    sequence: int,
-    *segments: Segment,
-    stream_id: str = "s",
-    epoch: int = 1,
-    expected: int | None = None,
-    tenant_id: str = TENANT,
-) -> StreamAdvance:
-    before = sequence - 1 if expected is None else expected
-    return StreamAdvance(tenant_id, stream_id, epoch, before, sequence, list(segments))
-
-
-def submit(store: SqliteStore, *segments: Segment, request_id: str = "", tenant_id: str = TENANT) -> bool:
-    (stored,) = store.commit(CommitGroup(submissions=[Submission(tenant_id, request_id, [*segments])])).stored
-    return stored
-
-
-def stored(
-    store: SqliteStore, device_id: str = "d", start: int = 0, end: int = FOREVER, tenant_id: str = TENANT
-) -> list[Segment]:
-    return list(itertools.chain.from_iterable(store.segments(tenant_id, device_id, start, end)))
-
-
-# Streams
-
-
-def test_a_stream_advances(store: SqliteStore) -> None:
-    assert open_stream(store) == StreamPosition(epoch=1, committed_sequence=0)
-    one, two = plain(T0), plain(T0 + 1)
-    assert store.commit(CommitGroup([advance(1, one)])) == CommitResult([True], [], [])
-    assert store.commit(CommitGroup([advance(5, two, expected=1)])).advanced == [True]
-    assert open_stream(store) == StreamPosition(epoch=2, committed_sequence=5)
-    assert stored(store) == [one, two]
-
-
-STALE = {
-    "an older epoch": advance(3, plain(T0), epoch=1),
-    "an epoch that is not yet": advance(3, plain(T0), epoch=3),
-    "a repeat": advance(2, plain(T0), epoch=2),
-    "a gap": advance(4, plain(T0), epoch=2),
-    "no such stream": advance(3, plain(T0), epoch=2, stream_id="never-opened"),
-    "another tenant's stream": advance(3, plain(T0), epoch=2, tenant_id="other"),
-}
-
-
-@pytest.mark.parametrize("why", STALE)
-def test_a_stale_advance_writes_nothing_but_others_go_on(store: SqliteStore, why: str) -> None:
-    for stream_id in ("s", "s", "before", "behind"):
-        open_stream(store, stream_id)
-    store.commit(CommitGroup([advance(2, expected=0, epoch=2)]))
-    before, behind = (
-        advance(1, plain(T0, device_id=stream_id), stream_id=stream_id) for stream_id in ("before", "behind")
-    )
-    assert store.commit(CommitGroup([before, STALE[why], behind])).advanced == [True, False, True]
-    assert stored(store) == stored(store, tenant_id="other") == []
-    assert store.device_ids(TENANT) == ["before", "behind"]
-    assert open_stream(store) == StreamPosition(3, 2)
-    assert open_stream(store, "before") == StreamPosition(2, 1)
-
-
-def test_streams_of_tenants_are_apart(store: SqliteStore) -> None:
-    open_stream(store, tenant_id="a")
-    store.commit(CommitGroup([advance(1, plain(T0), tenant_id="a")]))
-    assert open_stream(store, tenant_id="b") == StreamPosition(1, 0)
-    assert stored(store, tenant_id="b") == []
-    assert store.device_ids("b") == []
-    assert store.device_ids("a") == ["d"]
-
-
-def test_a_group_writes_advances_before_it_opens(store: SqliteStore) -> None:
-    """What a stream's older epoch had queued is written before the newer one stands."""
-    open_stream(store)
-    group = CommitGroup([advance(1, plain(T0))], opens=[StreamKey(TENANT, "s"), StreamKey(TENANT, "s")])
-    assert store.commit(group).positions == [StreamPosition(2, 1), StreamPosition(3, 1)]
-
-
-def test_sequences_go_up_to_64_bits(store: SqliteStore) -> None:
-    open_stream(store)
-    assert store.commit(CommitGroup([advance(FOREVER, expected=0)])).advanced == [True]
-    assert open_stream(store) == StreamPosition(2, FOREVER)
-
-
-# Requests
-
-
-def test_a_request_is_stored_once(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path)
-    twice = [Submission(TENANT, "r", [plain(T0)]), Submission(TENANT, "r", [plain(T0 + 1)])]
-    assert store.commit(CommitGroup(submissions=twice)).stored == [True, False]
-    assert not submit(store, plain(T0 + 2), request_id="r")
-    store.close()
-    again = SqliteStore(tmp_path)
-    try:
-        assert not submit(again, plain(T0 + 3), request_id="r")
-        assert stored(again) == [plain(T0)]
-        assert submit(again, plain(T0 + 4), request_id="R")
-        assert submit(again, plain(T0), request_id="r", tenant_id="other")
-    finally:
-        again.close()
-
-
-def test_without_a_request_id_every_call_stores(store: SqliteStore) -> None:
-    assert [submit(store, plain(T0)) for _ in range(3)] == [True] * 3
-    assert stored(store) == [plain(T0)] * 3
-
-
-def test_request_ids_and_stream_ids_are_apart(store: SqliteStore) -> None:
-    assert submit(store, request_id="same")
-    assert open_stream(store, "same") == StreamPosition(1, 0)
-    assert submit(store, request_id="s" * 128)
-    assert open_stream(store, "s" * 128) == StreamPosition(1, 0)
-    assert store.commit(CommitGroup([advance(1, stream_id="same")])).advanced == [True]
-
-
-# Transactions
-
-
-def test_an_error_in_the_middle_leaves_nothing(store: SqliteStore) -> None:
-    open_stream(store)
-    unwritable = Segment("d2", T0, T0, 1, object())  # type: ignore[arg-type]
-    group = CommitGroup(
-        [advance(1, plain(T0))],
-        [Submission(TENANT, "r", [*(plain(T0 + n) for n in range(300)), unwritable])],
-        [StreamKey(TENANT, "new"), StreamKey(TENANT, "s")],
-    )
-    with pytest.raises(StoreUnavailableError):
-        store.commit(group)
-    assert stored(store) == []
-    assert store.device_ids(TENANT) == []
-    group.submissions[0].segments.pop()
-    assert store.commit(group) == CommitResult([True], [True], [StreamPosition(1, 0), StreamPosition(2, 1)])
-    # A device that was first seen in the failed group is registered by the next.
-    assert store.device_ids(TENANT) == ["d"]
-    assert len(stored(store)) == 301
 
 
 def test_a_file_that_cannot_grow(store: SqliteStore) -> None:
@@ -214,14 +44,6 @@ def test_a_file_that_cannot_grow(store: SqliteStore) -> None:
     store.probe(4 * 1024 * 1024)
     assert store.commit(CommitGroup([advance(2, *large)])).advanced == [True]
     assert len(stored(store)) == 6
-
-
-@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 255, 256, 257, 289, 545])
-def test_groups_of_any_size(shared: SqliteStore, count: int) -> None:
-    device_id = f"size-{count}"
-    segments = [plain(T0 + n, payload=b"%d" % n, device_id=device_id) for n in range(count)]
-    assert submit(shared, *segments)
-    assert stored(shared, device_id) == segments
 
 
 def test_commits_are_durable_by_configuration(store: SqliteStore) -> None:
@@ -267,9 +89,6 @@ def test_what_was_committed_outlives_a_kill(tmp_path: Path) -> None:
         assert store.commit(CommitGroup([following])).advanced == [True]
     finally:
         store.close()
-
-
-# The directory
 
 
 def test_one_store_at_a_time(tmp_path: Path) -> None:
@@ -325,77 +144,10 @@ def test_probe_of_a_directory_that_is_gone(tmp_path: Path) -> None:
         store.close()
 
 
-# Devices
-
-
-def test_devices_are_registered_with_their_first_sample(store: SqliteStore) -> None:
-    submit(store, segment("b"), segment("a"), segment("b", 1))
-    submit(store, segment("B"), segment("a", 5))
-    assert store.device_ids(TENANT) == ["B", "a", "b"]
-
-
-def test_devices_are_paged(store: SqliteStore) -> None:
-    ids = sorted({f"dish-{n}" for n in range(25)} | {"Z", "z", "a:b", "a.b"})
-    submit(store, *(segment(device_id) for device_id in ids))
-    paged: list[str] = []
-    while page := store.device_ids(TENANT, after=paged[-1] if paged else "", limit=7):
-        assert len(page) <= 7
-        paged += page
-    assert paged == ids
-    assert store.device_ids(TENANT, after="dish-24") == ids[ids.index("dish-24") + 1 :]
-    assert store.device_ids(TENANT, limit=0) == []
-
-
-# Reading
-
-
-def test_a_segment_is_found_if_it_reaches_into_the_range(store: SqliteStore) -> None:
-    longest = plain(T0, T0 + MAX_SPAN_NANOS)
-    submit(store, longest)
-    last = T0 + MAX_SPAN_NANOS
-    assert stored(store, start=last) == [longest]
-    assert stored(store, start=last + 1) == []
-    assert stored(store, end=T0 + 1) == [longest]
-    assert stored(store, end=T0) == []
-    assert stored(store, "other") == []
-
-
-def test_more_segments_than_are_read_at_once(store: SqliteStore) -> None:
-    count = 2 * sqlite._READ_ROWS + 10
-    same = [plain(T0, payload=b"%d" % n) for n in range(count)]
-    submit(store, *same, plain(T0 + 1), plain(T0 - 1))
-    pages = list(store.segments(TENANT, "d", 0, FOREVER))
-    assert [len(page) for page in pages] == [sqlite._READ_ROWS, sqlite._READ_ROWS, 12]
-    found = list(itertools.chain.from_iterable(pages))
-    # Of one first time, in the order they were written.
-    assert found == [plain(T0 - 1), *same, plain(T0 + 1)]
-
-
-def test_large_segments_are_read_some_at_a_time(store: SqliteStore) -> None:
-    large = [plain(T0 + n, payload=bytes(1024 * 1024)) for n in range(10)]
-    submit(store, *large)
-    pages = list(store.segments(TENANT, "d", 0, FOREVER))
-    assert max(len(page) for page in pages) <= 4
-    assert list(itertools.chain.from_iterable(pages)) == large
-
-
-def test_a_reader_that_pauses_sees_each_segment_once(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite, "_READ_ROWS", 2)
-    submit(store, *(plain(T0 + 10 * n) for n in range(5)))
-    pages = store.segments(TENANT, "d", 0, FOREVER)
-    found = list(next(pages))
-    submit(store, plain(T0 + 5), plain(T0 + 45))
-    for page in pages:
-        found += page
-    assert [s.first_time - T0 for s in found] == [0, 10, 20, 30, 40, 45]
-
-
 def test_a_reader_that_pauses_does_not_hold_the_log(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_READ_ROWS", 1)
+    monkeypatch.setattr(sql_store, "_READ_ROWS", 1)
     submit(store, plain(T0), plain(T0 + 1))
     pages = store.segments(TENANT, "d", 0, FOREVER)
     next(pages)
@@ -406,44 +158,11 @@ def test_a_reader_that_pauses_does_not_hold_the_log(
     pages.close()  # type: ignore[attr-defined]
 
 
-spans = st.tuples(st.integers(0, 12), st.integers(0, 4)).map(
-    # Quarters of an hour, and a nanosecond more or less around its bounds.
-    lambda span: (T0 + span[0] * HOUR // 4, T0 + (span[0] + span[1]) * HOUR // 4)
-)
-
-
-@settings(UNTIMED, max_examples=60)
-@given(
-    st.lists(spans, max_size=12),
-    st.integers(-2, 18),
-    st.integers(0, 18),
-    st.sampled_from((-1, 0, 1)),
-    st.integers(1, 4),
-)
-def test_ranges_are_those_of_a_plain_list(
-    shared: SqliteStore, spans: list[tuple[int, int]], start: int, length: int, shift: int, rows: int
-) -> None:
-    device_id = uuid.uuid4().hex
-    segments = [plain(*span, b"%d" % n, device_id) for n, span in enumerate(spans)]
-    submit(shared, *segments)
-    low = T0 + start * HOUR // 4 + shift
-    high = low + length * HOUR // 4
-    wanted = [s for s in segments if s.first_time < high and s.last_time >= low]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite, "_READ_ROWS", rows)
-        assert stored(shared, device_id, low, high) == sorted(wanted, key=lambda s: s.first_time)
-
-
-@settings(UNTIMED, max_examples=40)
-@given(st.lists(st.lists(spans, min_size=1, max_size=5), max_size=4))
-def test_the_newest_segments_hold_the_newest_sample(
-    shared: SqliteStore, commits: list[list[tuple[int, int]]]
-) -> None:
-    device_id = uuid.uuid4().hex
-    written = []
-    for number, commit in enumerate(commits):
-        segments = [plain(*span, b"%d %d" % (number, n), device_id) for n, span in enumerate(commit)]
-        submit(shared, *segments)
-        written += segments
-    last = max((s.last_time for s in written), default=0)
-    assert list(shared.newest_segments(TENANT, device_id)) == [s for s in written if s.last_time == last]
+def test_finding_forgotten_limits_reads_no_others(store: SqliteStore) -> None:
+    plan = store.read(
+        lambda connection: connection.exec_driver_sql(
+            "EXPLAIN QUERY PLAN SELECT limit_digest, window_start_unix FROM limit_state"
+            " WHERE tenant_id = 'acme' AND window_start_unix < 1"
+        ).all()
+    )
+    assert "limit_state_by_window (tenant_id=? AND window_start_unix<?)" in str(plan)

@@ -3,10 +3,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spacelink_server.storage import tokens
-from spacelink_server.storage.sqlite import SqliteStore
 from spacelink_server.storage.tokens import InheritedLimit, MintedToken
 
 if TYPE_CHECKING:
+    from spacelink_server.storage.sql_store import SqlStore
+
     pass
 
 
@@ -18,11 +19,11 @@ def token(
     return MintedToken(tenant_id, f"{n:032x}", 3, caveats, minter, 1000 + n // 2, expire_time, (limit, limit))
 
 
-def insert(store: SqliteStore, row: MintedToken, *ancestors: bytes) -> None:
+def insert(store: SqlStore, row: MintedToken, *ancestors: bytes) -> None:
     store.transact(lambda connection: tokens.insert(connection, row, ancestors))
 
 
-def test_a_token_is_read_as_it_was_stored(store: SqliteStore) -> None:
+def test_a_token_is_read_as_it_was_stored(store: SqlStore) -> None:
     rows = [token(1), token(1, "globex", expire_time=5), token(2)._replace(inherited_limits=())]
     for row in rows:
         insert(store, row)
@@ -37,7 +38,7 @@ def test_a_token_is_read_as_it_was_stored(store: SqliteStore) -> None:
     assert store.read(lambda c: tokens.get_many(c, "acme", [])) == {}
 
 
-def test_ancestors_are_stored_once_each(store: SqliteStore) -> None:
+def test_ancestors_are_stored_once_each(store: SqlStore) -> None:
     insert(store, token(1), b"a" * 32, b"b" * 32, b"a" * 32)
     insert(store, token(2))
     assert sorted(store.read(lambda c: tokens.ancestors(c, "acme", token(1).token_id))) == [
@@ -47,7 +48,7 @@ def test_ancestors_are_stored_once_each(store: SqliteStore) -> None:
     assert store.read(lambda c: tokens.ancestors(c, "acme", token(2).token_id)) == []
 
 
-def test_pages_cover_tokens_minted_at_the_same_time(store: SqliteStore) -> None:
+def test_pages_cover_tokens_minted_at_the_same_time(store: SqlStore) -> None:
     rows = [token(n) for n in range(7)]
     for row in (*rows, token(3, "globex")):
         insert(store, row)
@@ -59,7 +60,7 @@ def test_pages_cover_tokens_minted_at_the_same_time(store: SqliteStore) -> None:
     assert found == rows[::-1]
 
 
-def test_live_tokens_are_those_of_a_minter_that_have_not_expired(store: SqliteStore) -> None:
+def test_live_tokens_are_those_of_a_minter_that_have_not_expired(store: SqlStore) -> None:
     for n, (minter, expire_time) in enumerate(
         [("user:a", 101), ("user:a", 100), ("user:a", None), ("user:b", None), ("user:a", 99)]
     ):

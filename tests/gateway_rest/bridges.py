@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,6 @@ from tests.conftest import ANY_PORT, EXIT_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.conftest import ServerProcess
 
 _READY = re.compile(r"ready data=(\S+) admin=(\S+)\n")
 # What a request may take on a machine that does much else.
@@ -36,6 +35,13 @@ class BridgeProcess:
     @property
     def log(self) -> str:
         return self.log_file.read_text()
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until a text is in the log: a request's line is written after its answer."""
+        deadline = time.monotonic() + EXIT_SECONDS
+        while text not in self.log:
+            assert time.monotonic() < deadline, f"{text!r} is not in {self.log}"
+            time.sleep(0.01)
 
     def client(self, token: str = "", **options: Any) -> httpx.Client:
         """Give a client of the data routes."""
@@ -70,10 +76,10 @@ def _client(base_url: str, token: str, options: dict[str, Any]) -> httpx.Client:
     )
 
 
-def start_bridge(directory: Path, server: ServerProcess, *flags: str) -> BridgeProcess:
-    """Start `spacelink rest` in front of a server and wait until it accepts requests."""
+def start_bridge(directory: Path, server: str, admin_server: str, *flags: str) -> BridgeProcess:
+    """Start `spacelink rest` in front of a server's planes and wait until it accepts requests."""
     log_file = directory / "rest.log"
-    upstream = ("--server", server.address, "--admin-server", server.admin_address)
+    upstream = ("--server", server, "--admin-server", admin_server)
     listen = ("--listen", ANY_PORT, "--admin-listen", ANY_PORT)
     with log_file.open("a") as log:
         process = subprocess.Popen(

@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="session")
 def bridge(tmp_path_factory: pytest.TempPathFactory, server: ServerProcess) -> Iterator[BridgeProcess]:
-    bridge = start_bridge(tmp_path_factory.mktemp("bridge"), server, "--log-level", "info")
+    bridge = start_bridge(tmp_path_factory.mktemp("bridge"), server.address, server.admin_address)
     yield bridge
     bridge.kill()
 
@@ -59,7 +59,7 @@ def bridges(tmp_path: Path) -> Iterator[StartBridge]:
     started: list[BridgeProcess] = []
 
     def start(server: ServerProcess, *flags: str) -> BridgeProcess:
-        started.append(start_bridge(tmp_path, server, *flags))
+        started.append(start_bridge(tmp_path, server.address, server.admin_address, *flags))
         return started[-1]
 
     yield start

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ import pytest
 from spacelink import SpaceLinkClient
 from spacelink.token import Token
 from tests.gateway_rest.answers import problem
-from tests.server.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,10 +99,7 @@ def test_a_watcher_that_leaves_ends_its_call(bridge: BridgeProcess, server: Serv
     ):
         assert request_id not in bridge.log
     # Its line is written when the call is over.
-    deadline = time.monotonic() + WAIT_SECONDS
-    while request_id not in bridge.log:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    bridge.wait_for_log(request_id)
 
 
 def test_the_server_going_away_is_an_event(servers: StartServer, bridges: StartBridge, tmp_path: Any) -> None:

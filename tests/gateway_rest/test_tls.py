@@ -53,7 +53,8 @@ def protected_bridge(
     upstream = ("--server-tls-cert", str(own.cert), "--server-tls-key", str(own.key))
     bridge = start_bridge(
         tmp_path_factory.mktemp("bridge"),
-        protected_server,
+        protected_server.address,
+        protected_server.admin_address,
         *(*listen, "--tls-client-ca", str(authority.cert)),
         *(*upstream, "--server-tls-ca", str(authority.cert)),
     )

@@ -56,7 +56,7 @@ async def list_api_keys(partner_id: PartnerId, caller: CallerParam, data: Data, 
 @router.delete("/{key_id}", status_code=204)
 async def revoke_api_key(
     partner_id: PartnerId,
-    key_id: Annotated[str, Path(description="The key's id.")],
+    key_id: Annotated[str, Path(description="The key's id.", examples=["a-key-id"])],
     caller: CallerParam,
     data: Data,
 ) -> None:

@@ -28,7 +28,7 @@ class AccessToken(BaseModel):
 @router.post("/token")
 async def create_token(
     username: Annotated[str, Form(examples=["enterprise_admin"])],
-    password: Annotated[str, Form(json_schema_extra={"format": "password"})],
+    password: Annotated[str, Form(json_schema_extra={"format": "password"}, examples=["admin123"])],
     caller: CallerParam,
     data: Data,
     tenant_id: Annotated[str, Form(description="The user's tenant; the default tenant without it.")] = "",

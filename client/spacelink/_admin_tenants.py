@@ -104,6 +104,8 @@ class AsyncTenantAdmin(AsyncClient):
         Args:
             tenant_id: the tenant; empty means the one that the call is about.
             overlap: how long tokens of the old key stay good; None means 24 hours.
+                For "*" at least 60 s: until then, mint a successor to the
+                operator's token.
 
         Raises:
             NotFoundError: there is no such tenant.

@@ -264,8 +264,11 @@ class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys):
             per_device=per_device,
             **_range(start, end),
         )
-        response = await self._unary(self._stub.SummarizeTelemetry, request)
-        return [TelemetrySummary.from_message(summary) for summary in response.summaries]
+        return [
+            TelemetrySummary.from_message(summary)
+            async for page in self._pages(self._stub.SummarizeTelemetry, request)
+            for summary in page.summaries
+        ]
 
     async def watch_telemetry(
         self, device_ids: str | Iterable[str] = (), metrics: Iterable[str] = ()

@@ -39,6 +39,7 @@ from spacelink_server.ingest.live import LiveFeed
 from spacelink_server.ingest.registry import StreamRegistry
 from spacelink_server.ingest.shared_feed import SharedFeed
 from spacelink_server.listeners import ServingHealth, open_plane
+from spacelink_server.maintenance.maintenance import Maintenance
 from spacelink_server.rpc import CallInterceptor
 from spacelink_server.services.admin_account import AccountService
 from spacelink_server.services.admin_audit import AuditService
@@ -163,7 +164,12 @@ async def _serve(
             tasks.create_task(committer.run())
             background = [
                 tasks.create_task(work)
-                for work in (committer.watch_health(), feed.run(), *access.background())
+                for work in (
+                    committer.watch_health(),
+                    feed.run(),
+                    Maintenance(store, config.maintenance).run(),
+                    *access.background(),
+                )
             ]
             await asyncio.gather(data.server.start(), admin.server.start())
             await health.start(data, admin)

@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from spacelink._listeners import Address, ConfigError, parse_networks
+from spacelink.cli._moments import DurationParam
 from spacelink.cli.settings import config_file, setting
 from spacelink_server.config import ServerConfig, Tls
+from spacelink_server.maintenance.maintenance import Schedule
 from spacelink_server.running import FAILURES, run, start_logging
 from spacelink_server.workers import supervise
 
@@ -69,6 +71,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Let callers ask for the contracts without a credential.",
 )
 @setting(
+    "--maintenance-interval",
+    type=DurationParam(),
+    default="1m",
+    show_default=True,
+    metavar="DURATION",
+    help="Time between two passes of compaction and rollups, such as 30s or 5m.",
+)
+@setting(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -88,6 +98,7 @@ def server(  # noqa: PLR0913 - one for each setting
     insecure: bool,
     trusted_proxy: tuple[str, ...],
     reflection: bool,
+    maintenance_interval: int,
     log_level: str,
 ) -> None:
     """Run the gRPC server.
@@ -114,6 +125,7 @@ def server(  # noqa: PLR0913 - one for each setting
             parse_networks("trusted_proxy", trusted_proxy),
             database=database,
             workers=workers,
+            maintenance=Schedule(maintenance_interval),
         )
     except ConfigError as error:
         raise click.UsageError(str(error)) from None

@@ -11,6 +11,7 @@ import grpc
 from spacelink._listeners import ConfigError, check_protection
 from spacelink._tls import TlsFileError, read_authorities, read_identity
 from spacelink_server.ingest.validation import Limits
+from spacelink_server.maintenance.maintenance import Schedule
 
 if TYPE_CHECKING:
     from spacelink._listeners import Address
@@ -75,6 +76,7 @@ class ServerConfig:
         limits: what producers may send.
         database: the URL of a PostgreSQL database; empty means the embedded store.
         workers: how many processes serve the same addresses.
+        maintenance: when to do what to the store.
     """
 
     data_dir: Path
@@ -88,6 +90,7 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
     database: str = field(default="", repr=False)  # may hold a password
     workers: int = 1
+    maintenance: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
         if self.workers > 1 and not self.database:

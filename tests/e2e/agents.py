@@ -14,6 +14,7 @@ import numpy as np
 
 from spacelink import TelemetryColumns
 from tests.e2e.batches import START
+from tests.leaks import WATCH
 
 if TYPE_CHECKING:
     from tests.conftest import ServerProcess
@@ -154,6 +155,7 @@ def agent_processes(directory: Path) -> Iterator[StartAgent]:
         names = ["--server", server.address, "--token-file", str(server.token_file)]
         names += ["--device-id", recording.device_id]
         files = ["--file", str(recording.path), "--spool", str(spool)]
+        WATCH.log(log_file)
         with log_file.open("ab") as log:
             process = subprocess.Popen([*command, *names, *files, *flags], stdout=log, stderr=log)
         started.append(AgentProcess(process, log_file))

@@ -10,6 +10,8 @@ from spacelink_server.access.periodic import repeat
 from spacelink_server.storage import tenants
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from spacelink_server.access.keys import KeyRing
     from spacelink_server.access.limits import LimitKey
     from spacelink_server.access.writes import Database
@@ -30,6 +32,7 @@ class TenantDirectory:
         self._keys = keys
         self._version = -1
         self._quotas: dict[str, tuple[LimitKey, ...]] = {}
+        self._max_devices: dict[str, int] = {}
         self._reading = asyncio.Lock()
 
     async def refresh(self) -> None:
@@ -49,6 +52,7 @@ class TenantDirectory:
                 for row in rows
                 if row.samples_per_day
             }
+            self._max_devices = {row.tenant_id: row.max_devices for row in rows if row.max_devices}
 
     async def run(self) -> None:
         """Take over what other servers change; runs for ever."""
@@ -61,6 +65,10 @@ class TenantDirectory:
     def quotas(self, tenant_id: str) -> tuple[LimitKey, ...]:
         """Give what all samples of a tenant draw from, whichever token they come with."""
         return self._quotas.get(tenant_id, ())
+
+    def max_devices(self) -> Mapping[str, int]:
+        """Give how many devices each tenant may have that may not have any number; anew with every change."""
+        return self._max_devices
 
 
 def _read(connection: Connection) -> tuple[int, list[Tenant], list[TenantKey]]:

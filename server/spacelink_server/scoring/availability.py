@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spacelink_server.scoring.objectives import Intervals, Objective, intervals
-from spacelink_server.scoring.runs import Runs, Spans, joined, runs, samples_needed
+from spacelink_server.scoring.objectives import Objective
+from spacelink_server.scoring.runs import Spans
 from spacelink_server.scoring.samples import SECOND_NS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from spacelink_server.scoring.runs import Runs
 
     Moments = NDArray[np.int64]
 
@@ -31,18 +33,11 @@ __all__ = [
     "DEFAULT_MAX_GAP_NS",
     "DEFAULT_MIN_OUTAGE_NS",
     "Availability",
-    "Intervals",
     "Objective",
     "Outages",
-    "Runs",
     "Sla",
-    "Spans",
     "UnknownTime",
     "assess",
-    "intervals",
-    "joined",
-    "runs",
-    "samples_needed",
 ]
 
 DEFAULT_MIN_OUTAGE_NS = 60 * SECOND_NS

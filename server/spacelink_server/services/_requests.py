@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from spacelink._caveats import ANY
 from spacelink._names import IDENTIFIER_RULE, is_identifier
 from spacelink.errors import InvalidTokenError
 from spacelink.token import Token
@@ -59,12 +60,12 @@ def require_text(field: str, text: str) -> str:
 
 
 def require_token(call: Call, field: str, text: str) -> Token:
-    """Give a token that the request holds, if it is of the tenant that the call is about."""
+    """Give a token that the request holds, if the call is about its tenant or about all."""
     try:
         token = Token.parse(text)
     except InvalidTokenError as error:
         raise InvalidRequestError(field, error.message, "INVALID_TOKEN") from None
-    if tenant_of(token) != call.tenant_id:
+    if call.tenant_id not in (ANY, tenant_of(token)):
         raise denied("WRONG_TENANT", f"{field}: the token is not of tenant {call.tenant_id}")
     return token
 

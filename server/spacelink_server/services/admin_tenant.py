@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
+from spacelink._caveats import ANY
 from spacelink.admin.v1 import tenant_pb2 as pb
 from spacelink.admin.v1.tenant_pb2_grpc import TenantServiceServicer
 from spacelink_server.access.call import current
@@ -35,6 +36,10 @@ _TENANT_RULE = (
 )
 _DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,62}", re.ASCII)
 _MAX_DOMAINS = 100
+
+# With the installation's key end the tokens of all operators, and with them the
+# only way to mint others: time for one command.
+_LEAST_OPERATOR_OVERLAP = 60 * 1_000_000_000
 
 # As in the quotas of tokens: sums of them fit into 64 bits.
 _MAX_AMOUNT = 10**15
@@ -101,6 +106,11 @@ class TenantService(TenantServiceServicer):
         """Give a tenant a new key."""
         call = current()
         overlap = _requests.overlap(request.overlap, request.HasField("overlap"))
+        if call.tenant_id == ANY and overlap < _LEAST_OPERATOR_OVERLAP:
+            raise InvalidRequestError(
+                "overlap",
+                "expected at least 60 s: operators have to mint a successor to their token meanwhile",
+            )
         key_version, expire_time = await self._database.write(
             lambda connection: self._rotate(connection, call, overlap), self._directory.refresh
         )

@@ -10,7 +10,7 @@ from spacelink._caveats import ANY, Tenant
 from spacelink._wire import SubmitRequestView
 from spacelink.errors import InvalidTokenError
 from spacelink.token import Token
-from spacelink_server.access.rules import AUTHENTICATED, PUBLIC, Access, any_tenant, tenant_field
+from spacelink_server.access.rules import AUTHENTICATED, PUBLIC, Access, always, any_tenant, tenant_field
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -48,6 +48,11 @@ def _token_tenant(request: Any) -> str:
         return ""
 
 
+def _is_of_a_signature(request: Any) -> bool:
+    """Tell whether a request bans a signature, which does not say whose it is."""
+    return request.WhichOneof("target") in ("signature", "digest")
+
+
 _TELEMETRY = "/spacelink.v1.TelemetryService/"
 _SESSION = "/spacelink.v1.SessionService/"
 _PARTNER = "/spacelink.v1.PartnerService/"
@@ -75,9 +80,9 @@ RULES: Rules = {
     _TOKENS + "MintToken": Access("tokens:write"),
     _TOKENS + "InspectToken": Access("tokens:read", tenant=_token_tenant),
     _TOKENS + "ListTokens": Access("tokens:read"),
-    _GOVERNANCE + "BanToken": Access("governance:write", tenant=_token_tenant),
-    _GOVERNANCE + "UnbanToken": Access("governance:write", tenant=_token_tenant),
-    _GOVERNANCE + "ListBans": Access("governance:read"),
+    _GOVERNANCE + "BanToken": Access("governance:write", tenant=_token_tenant, everywhere=_is_of_a_signature),
+    _GOVERNANCE + "UnbanToken": Access("governance:write", everywhere=always),
+    _GOVERNANCE + "ListBans": Access("governance:read", everywhere=always),
     _GOVERNANCE + "GetTokenGraph": Access("governance:read"),
     _AUDIT + "ListAuditEvents": Access("audit:read"),
     _AUDIT + "ExportAudit": Access("audit:read"),

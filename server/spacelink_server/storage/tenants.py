@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Tenant(NamedTuple):
-    """A tenant; a limit of 0 is none."""
+    """A tenant; a limit of 0 is none, and a retention of 0 days for ever."""
 
     tenant_id: str
     display_name: str
@@ -23,6 +23,8 @@ class Tenant(NamedTuple):
     max_devices: int
     domains: tuple[str, ...]
     create_time: int
+    raw_retention_days: int = 0
+    rollup_retention_days: int = 0
 
 
 class TenantKey(NamedTuple):

@@ -236,6 +236,16 @@ async def test_the_installation_replaces_its_key(installation: Installation) -> 
         await call_with(installation, text)
 
 
+@pytest.mark.parametrize("seconds", [0, 59])
+async def test_operators_are_left_time_to_mint_their_successors(
+    installation: Installation, seconds: int
+) -> None:
+    overlap = Duration(seconds=seconds)
+    found = await refusal(rotate(installation, installation.operator, tenant_id="*", overlap=overlap))
+    assert found["BadRequest"].field_violations[0].field == "overlap"
+    assert installation.keys.current_version("*") == 1
+
+
 async def test_a_request_answered_before_a_rotation_cannot_be_repeated_behind_it(
     installation: Installation,
 ) -> None:

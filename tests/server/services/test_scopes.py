@@ -129,6 +129,22 @@ def test_tells_whose_a_token_is(tenant: str, caveats: list[str], expected: str) 
     assert rule.tenant(token_pb2.InspectTokenRequest(token=str(token))) == expected
 
 
+def test_which_calls_of_operators_are_about_all_tenants() -> None:
+    rules = {name.rpartition("/")[2]: rule for name, rule in RULES.items() if isinstance(rule, Access)}
+    assert rules["UnbanToken"].everywhere(governance_pb2.UnbanTokenRequest(token_id="a"))
+    assert rules["ListBans"].everywhere(governance_pb2.ListBansRequest())
+    request = governance_pb2.BanTokenRequest
+    for everywhere, target in (
+        (True, request(signature="")),
+        (True, request(digest="00")),
+        (False, request(token="slk_")),
+        (False, request(token_id="00")),
+        (False, request()),
+    ):
+        assert rules["BanToken"].everywhere(target) is everywhere
+    assert not rules["QueryTelemetry"].everywhere(telemetry_pb2.QueryTelemetryRequest())
+
+
 def test_the_tenant_of_what_is_no_token_is_not_known() -> None:
     rule = RULES["/spacelink.admin.v1.GovernanceService/BanToken"]
     assert isinstance(rule, Access)

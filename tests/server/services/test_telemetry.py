@@ -408,7 +408,7 @@ async def test_watchers_get_what_is_committed(plane: Plane) -> None:
 
 async def test_a_slow_watcher_is_told_how_many_it_lost(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
     segments = [segment("d", number, number) for number in range(10)]
-    monkeypatch.setattr(live, "_MAX_LAG_BYTES", 3 * len(segments[1].payload))
+    monkeypatch.setattr(live, "MAX_LAG_BYTES", 3 * len(segments[1].payload))
     watch = await Watch(plane).started()
     plane.feed.publish(TENANT, segments)
     answers = [await watch.read() for _ in range(3)]
@@ -419,7 +419,7 @@ async def test_a_slow_watcher_is_told_how_many_it_lost(plane: Plane, monkeypatch
 async def test_what_was_lost_is_told_with_the_next_batch_that_is_wanted(
     plane: Plane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_MAX_LAG_BYTES", 1)
+    monkeypatch.setattr(live, "MAX_LAG_BYTES", 1)
     watch = await Watch(plane, metrics=["power_w"]).started()
     plane.feed.publish(TENANT, [segment("d", number) for number in range(4)])
     await send(plane, power_w=[1, 2])
@@ -474,8 +474,7 @@ async def test_a_store_that_cannot_be_read(
     def fail(*_: Any, **__: Any) -> Any:
         raise StoreUnavailableError("disk on fire at /dev/secret")
 
-    for name in ("segments", "newest_segments"):
-        monkeypatch.setattr(plane.store, name, fail)
+    monkeypatch.setattr(plane.store, "read", fail)
     request: Any = getattr(pb, f"{method}Request")()
     call: Any = getattr(plane.stub, method)(request)
     with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -42,7 +42,9 @@ class Tenant(_message.Message):
     samples_per_day: _builtins.int
     """Samples the tenant may store in a day (UTC); 0 means no limit."""
     max_devices: _builtins.int
-    """The most devices the tenant may have; 0 means no limit."""
+    """The most devices the tenant may have; 0 means no limit. Batches of a device
+    beyond are refused with DEVICE_LIMIT; devices that are there stay.
+    """
     key_version: _builtins.int
     """The version of the key that signs new tokens."""
     @_builtins.property
@@ -272,7 +274,8 @@ class RotateTenantKeyRequest(_message.Message):
     @_builtins.property
     def overlap(self) -> _duration_pb2.Duration:
         """How long tokens of the old key stay good; not set means 24 hours, zero
-        ends them at once.
+        ends them at once. For "*" at least 60 seconds: operators have to mint a
+        successor to their token meanwhile.
         """
 
     def __init__(

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 ROOMS = {
     "access": {"storage"},
     "ingest": {"access", "scoring", "storage"},
+    "networks": {"access", "scoring", "storage"},
     "scoring": set[str](),
     "maintenance": {"storage"},
-    "services": {"access", "ingest", "scoring", "storage"},
+    "services": {"access", "ingest", "networks", "scoring", "storage"},
     "storage": set[str](),
 }
 # Who may import the composition root, and what runs it.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 from spacelink import _decode
 from spacelink._api_keys import AsyncApiKeys
 from spacelink._channel import DEFAULT_TARGET
+from spacelink._networks import AsyncNetworks
 from spacelink._sessions import AsyncSessions
 from spacelink._source import ColumnsSource
 from spacelink._times import Moment, Moments, timestamp
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _METHOD = f"/{telemetry_pb2.DESCRIPTOR.services_by_name['TelemetryService'].full_name}/"
 
 
-class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys):
+class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys, AsyncNetworks):
     """Speaks to the data plane of a SpaceLink server from asyncio.
 
     Use it as an async context manager, or call close. Calls that the server

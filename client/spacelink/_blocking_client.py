@@ -51,6 +51,18 @@ class SpaceLinkClient(BlockingClient[AsyncSpaceLinkClient]):
     rotate_api_key = waiting(AsyncSpaceLinkClient.rotate_api_key)
     revoke_api_key = waiting(AsyncSpaceLinkClient.revoke_api_key)
     list_api_keys = iterating(AsyncSpaceLinkClient.list_api_keys)
+    create_network = waiting(AsyncSpaceLinkClient.create_network)
+    get_network = waiting(AsyncSpaceLinkClient.get_network)
+    list_networks = iterating(AsyncSpaceLinkClient.list_networks)
+    update_network = waiting(AsyncSpaceLinkClient.update_network)
+    update_network_devices = waiting(AsyncSpaceLinkClient.update_network_devices)
+    list_network_devices = iterating(AsyncSpaceLinkClient.list_network_devices)
+    create_score_profile = waiting(AsyncSpaceLinkClient.create_score_profile)
+    list_score_profiles = iterating(AsyncSpaceLinkClient.list_score_profiles)
+    get_network_health = waiting(AsyncSpaceLinkClient.get_network_health)
+    get_network_sla = waiting(AsyncSpaceLinkClient.get_network_sla)
+    get_network_trend = waiting(AsyncSpaceLinkClient.get_network_trend)
+    list_incidents = iterating(AsyncSpaceLinkClient.list_incidents)
 
     @overload
     def query_telemetry(

@@ -18,16 +18,18 @@ from spacelink.admin.v1 import (
     tenant_pb2_grpc,
     token_pb2_grpc,
 )
-from spacelink.v1 import partner_pb2_grpc, session_pb2_grpc
+from spacelink.v1 import network_pb2_grpc, partner_pb2_grpc, session_pb2_grpc
 from spacelink_server.access import first_start
 from spacelink_server.access.control import AccessControl
 from spacelink_server.access.writes import Database
+from spacelink_server.networks.history import History
 from spacelink_server.rpc import CallInterceptor
 from spacelink_server.services.admin_account import AccountService
 from spacelink_server.services.admin_audit import AuditService
 from spacelink_server.services.admin_governance import GovernanceService
 from spacelink_server.services.admin_tenant import TenantService
 from spacelink_server.services.admin_token import TokenService
+from spacelink_server.services.network import NetworkService
 from spacelink_server.services.partner import PartnerService
 from spacelink_server.services.scopes import RULES
 from spacelink_server.services.session import SessionService
@@ -85,6 +87,7 @@ class Installation:
         self.account = account_pb2_grpc.AccountServiceStub(self.channel)
         self.session = session_pb2_grpc.SessionServiceStub(self.channel)
         self.partner = partner_pb2_grpc.PartnerServiceStub(self.channel)
+        self.network = network_pb2_grpc.NetworkServiceStub(self.channel)
 
     def _register(self) -> None:
         token_pb2_grpc.add_TokenServiceServicer_to_server(
@@ -105,6 +108,9 @@ class Installation:
         )
         partner_pb2_grpc.add_PartnerServiceServicer_to_server(
             PartnerService(self.database, self.bans, self.api_keys), self.server
+        )
+        network_pb2_grpc.add_NetworkServiceServicer_to_server(
+            NetworkService(self.database, History(self.store, self.readers)), self.server
         )
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "db": ("spacelink_server.db_command:db", "Upgrade the schema of the server's store."),
     "agent": ("spacelink_agent.command:agent", "Run the agent of a terminal."),
     "telemetry": ("spacelink.cli.telemetry:telemetry", "Send, read and watch telemetry."),
+    "network": ("spacelink.cli.network:network", "Health, SLA, trends and incidents of networks."),
     "token": ("spacelink.cli.token:token", "Mint, narrow, explain and ban capability tokens."),
     "session": ("spacelink.cli.session:session", "Log in, and ask who one is."),
     "api-key": ("spacelink.cli.api_key:api_key", "Manage API keys: credentials that stand for tokens."),

@@ -1226,13 +1226,13 @@ class HealthScore(_message.Message):
     MISSING_INPUTS_FIELD_NUMBER: _builtins.int
     SAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     VOICE_FIELD_NUMBER: _builtins.int
-    OUTAGE_SAMPLE_PERCENT_FIELD_NUMBER: _builtins.int
+    OFFLINE_SAMPLE_PERCENT_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """The lowest score of all items, 0 to 100; not set where there is no item."""
     sample_count: _builtins.int
     """How many samples there are."""
-    outage_sample_percent: _builtins.float
-    """The share of samples that tell an outage: OFFLINE, or all packets lost."""
+    offline_sample_percent: _builtins.float
+    """The share of samples that say that the terminal is offline."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreItem]:
         """The inputs that were scored."""
@@ -1245,7 +1245,10 @@ class HealthScore(_message.Message):
 
     @_builtins.property
     def voice(self) -> Global___VoiceScore:
-        """Voice quality; not set where an input is missing."""
+        """Voice quality; not set where an input is missing, and where it would need
+        more samples than are read for an answer: how bursty losses are is not in
+        rollups.
+        """
 
     def __init__(
         self,
@@ -1255,11 +1258,11 @@ class HealthScore(_message.Message):
         missing_inputs: _abc.Iterable[_builtins.str] | None = ...,
         sample_count: _builtins.int = ...,
         voice: Global___VoiceScore | None = ...,
-        outage_sample_percent: _builtins.float = ...,
+        offline_sample_percent: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "score", b"score", "voice", b"voice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "items", b"items", "missing_inputs", b"missing_inputs", "outage_sample_percent", b"outage_sample_percent", "sample_count", b"sample_count", "score", b"score", "voice", b"voice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "items", b"items", "missing_inputs", b"missing_inputs", "offline_sample_percent", b"offline_sample_percent", "sample_count", b"sample_count", "score", b"score", "voice", b"voice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
     _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015

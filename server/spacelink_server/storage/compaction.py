@@ -61,6 +61,8 @@ def decode(device_id: str, data: bytes) -> TelemetryColumns:
     except DecodeError:
         raise CorruptSegmentError("not a CompactedSegment message") from None
     columns = {column.name: _expand(column, segment.sample_count) for column in segment.columns}
+    if _TIME not in columns or len(columns) < len(segment.columns):
+        raise CorruptSegmentError(f"expected one column for each metric, and {_TIME}")
     times = columns.pop(_TIME)
     status = columns.pop(_STATUS, None)
     return TelemetryColumns(device_id, times, columns, status)
@@ -91,7 +93,8 @@ def _expand(column: pb.CompactedColumn, count: int) -> NDArray[Any]:
     if column.codec == pb.COLUMN_CODEC_PCODEC:
         values = _decompress(column.name, column.data)
     elif column.codec == pb.COLUMN_CODEC_PLAIN:
-        values = np.frombuffer(column.data, _dtype(column.name))
+        whole = len(column.data) // _dtype(column.name).itemsize
+        values = np.frombuffer(column.data, _dtype(column.name), whole)
     else:
         raise CorruptSegmentError(f"{column.name}: codec {column.codec} belongs to a newer version")
     if len(values) != count or values.dtype != _dtype(column.name):

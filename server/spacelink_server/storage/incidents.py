@@ -88,7 +88,8 @@ def close_incident(
     """End a device's open incident of a cause.
 
     Returns:
-        The incident; None where there is none: another server closed it first.
+        The incident; None where there is none, because another server closed it
+        first, or where it began later.
     """
     is_it = (
         _i.tenant_id == tenant_id,
@@ -99,9 +100,9 @@ def close_incident(
     row = connection.execute(sa.select(*_COLUMNS).where(*is_it)).one_or_none()
     if row is None:
         return None
-    # An incident is over no earlier than it began, whatever clocks said.
     found = Incident(*row)
-    end_time = max(end_time, found.start_time)
+    if end_time < found.start_time:
+        return None
     closed = connection.execute(sa.update(incidents).where(*is_it).values(end_time_unix_nano=end_time))
     return found._replace(end_time=end_time) if closed.rowcount else None
 

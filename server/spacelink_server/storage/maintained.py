@@ -123,5 +123,7 @@ def insert_segments(connection: sa.Connection, tenant_id: str, segments: Sequenc
 
 def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
     """Insert rows with a value for every column."""
+    if not rows:
+        return
     names = table.c.keys()
     connection.execute(sa.insert(table), [dict(zip(names, row, strict=True)) for row in rows])

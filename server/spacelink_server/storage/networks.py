@@ -137,7 +137,7 @@ def device_counts(connection: sa.Connection, tenant_id: str, network_ids: Collec
         .where(_d.tenant_id == tenant_id, _d.network_id.in_(network_ids))
         .group_by(_d.network_id)
     )
-    return {network_id: count for network_id, count in connection.execute(query)}
+    return dict(connection.execute(query).all())
 
 
 def insert_profile(connection: sa.Connection, tenant_id: str, profile: ScoreProfile) -> None:

@@ -10,6 +10,7 @@ from spacelink_server.storage.rollups import DAY, HOUR, MINUTE
 from spacelink_server.storage.schema import (
     compacted_segments,
     devices,
+    maintained_devices,
     pending_windows,
     request_results,
     rollups,
@@ -85,6 +86,8 @@ def delete_expired(connection: sa.Connection, tenant_id: str, device_id: str, li
         last = connection.scalar(sa.select(sa.func.max(some.c[0])))
         if last is not None:
             deleted += connection.execute(sa.delete(table).where(*mine, start <= last)).rowcount
+    if deleted:
+        _forget_newest(connection, tenant_id, device_id, limits)
     return deleted > 0
 
 
@@ -126,6 +129,15 @@ def delete_requests(
         sa.delete(stream_cursors).where(c.tenant_id == tenant_id, c.stream_id.in_(submissions))
     )
     connection.execute(sa.delete(request_results).where(r.tenant_id == tenant_id, r.request_id.in_(others)))
+
+
+def _forget_newest(connection: sa.Connection, tenant_id: str, device_id: str, limits: Cutoffs) -> None:
+    m = maintained_devices.c
+    connection.execute(
+        sa.update(maintained_devices)
+        .where(m.tenant_id == tenant_id, m.device_id == device_id, m.newest_time_unix_nano < limits.samples)
+        .values(version=m.version + 1, newest_time_unix_nano=0, newest_sample=b"")
+    )
 
 
 def _start(now: int, days: int) -> int:

@@ -20,7 +20,6 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     SmallInteger,
-    String,
     Table,
     Text,
     text,
@@ -343,11 +342,11 @@ request_results = Table(
 networks = Table(
     "networks",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("network_id", String(128), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("network_id", name(128), primary_key=True),
     Column("display_name", Text, nullable=False),
     Column("sla", Text, nullable=False),
-    Column("profile_id", String(128), nullable=False),
+    Column("profile_id", name(128), nullable=False),
     Column("create_time_unix_nano", BigInteger, nullable=False),
 )
 
@@ -355,9 +354,9 @@ networks = Table(
 network_devices = Table(
     "network_devices",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("network_id", String(128), primary_key=True),
-    Column("device_id", String(128), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("network_id", name(128), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
 )
 
 # Score profiles of the tenants' own. profile is a spacelink.v1.ScoreProfile as
@@ -365,8 +364,8 @@ network_devices = Table(
 score_profiles = Table(
     "score_profiles",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("profile_id", String(128), primary_key=True),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("profile_id", name(128), primary_key=True),
     Column("profile", Text, nullable=False),
     Column("create_time_unix_nano", BigInteger, nullable=False),
 )
@@ -378,9 +377,9 @@ _OPEN = text("end_time_unix_nano IS NULL")
 incidents = Table(
     "incidents",
     metadata,
-    Column("tenant_id", String(64), primary_key=True),
-    Column("incident_id", String(32), primary_key=True),
-    Column("device_id", String(128), nullable=False),
+    Column("tenant_id", name(64), primary_key=True),
+    Column("incident_id", name(32), primary_key=True),
+    Column("device_id", name(128), nullable=False),
     Column("cause", Integer, nullable=False),  # spacelink.v1.IncidentCause
     Column("start_time_unix_nano", BigInteger, nullable=False),
     Column("detect_time_unix_nano", BigInteger, nullable=False),

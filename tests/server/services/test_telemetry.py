@@ -370,6 +370,29 @@ async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
         yield plane
 
 
+@pytest.mark.parametrize("room", [3_000_000, 250])
+async def test_pages_of_summaries(plane: Plane, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Room for two summaries of a hundred bytes each, where it is short.
+    monkeypatch.setattr("spacelink_server.services.telemetry._PAGE_BYTES", room)
+    ids = [f"d-{number}" for number in range(7)]
+    for name in ids[:3] + ids[5:]:
+        await plane.stub.SubmitTelemetry(
+            pb.SubmitTelemetryRequest(batch=batch(name, range(3), latency_ms=range(3)))
+        )
+    found: list[str] = []
+    pages, token = 0, ""
+    while token or not pages:
+        request = pb.SummarizeTelemetryRequest(device_ids=ids, per_device=True, page_size=3, page_token=token)
+        answer = await plane.stub.SummarizeTelemetry(request)
+        assert len(answer.summaries) <= 3
+        found += [summary.device_id for summary in answer.summaries]
+        pages, token = pages + 1, answer.next_page_token
+    assert found == ids[:3] + ids[5:]
+    assert pages == 3
+    whole = await plane.stub.SummarizeTelemetry(pb.SummarizeTelemetryRequest(per_device=True))
+    assert bool(whole.next_page_token) == (room == 250)
+
+
 class Watch:
     """A call of WatchTelemetry that misses nothing from now on."""
 

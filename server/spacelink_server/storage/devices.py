@@ -7,6 +7,7 @@ import time
 import sqlalchemy as sa
 
 from spacelink_server.storage import tenants
+from spacelink_server.storage.inserts import insert_missing
 from spacelink_server.storage.schema import devices, maintained_devices, telemetry_segments
 
 _d = devices.c
@@ -33,17 +34,18 @@ def all_ids(connection: sa.Connection, tenant_id: str) -> set[str]:
 def admit(connection: sa.Connection, tenant_id: str, device_id: str) -> bool:
     """Add a device unless the tenant has as many as it may have, and tell whether it is there now.
 
-    In a write transaction: no other may write between its statements.
+    In a write transaction, which locks the tenant: no other server counts its
+    devices meanwhile.
     """
     of_tenant = _d.tenant_id == tenant_id
+    tenant = tenants.get(connection, tenant_id, locked=True)
     if connection.scalar(sa.select(sa.func.count()).where(of_tenant, _d.device_id == device_id)):
         return True
-    tenant = tenants.get(connection, tenant_id)
     if tenant and tenant.max_devices:
         count = connection.scalar(sa.select(sa.func.count()).where(of_tenant)) or 0
         if count >= tenant.max_devices:
             return False
-    connection.execute(sa.insert(devices).values((tenant_id, device_id, time.time_ns())))
+    connection.execute(insert_missing(devices).values((tenant_id, device_id, time.time_ns())))
     return True
 
 

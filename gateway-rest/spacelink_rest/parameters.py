@@ -9,9 +9,9 @@ from typing import Annotated, Any, Self, TypeAlias
 
 from fastapi import Depends, Header, Query
 
+from spacelink._flat_samples import contract_name
 from spacelink._times import timestamp
 from spacelink_rest.moments import Moment
-from spacelink_rest.samples import contract_name
 
 # What the server gives in one page at most.
 _MAX_PAGE = 1000

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from spacelink._flat_samples import older_name
 from spacelink.columns import METRICS, status_number
 from spacelink.v1.telemetry_pb2 import DeviceStatus, TelemetryBatch
 from spacelink_rest.moments import Moment
@@ -17,12 +18,8 @@ from spacelink_rest.moments import Moment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Names that older callers know, by those of the contract.
-_OLDER_NAMES = {"signal_strength_dbm": "signal_strength"}
-_CONTRACT_NAMES = {older: name for name, older in _OLDER_NAMES.items()}
-
 # The metrics of a sample, by their names in the contract.
-_FIELDS = {name: _OLDER_NAMES.get(name, name) for name in METRICS}
+_FIELDS = {name: older_name(name) for name in METRICS}
 
 # float32 is what is stored.
 _LARGEST = float(np.finfo(np.float32).max)
@@ -69,16 +66,6 @@ class Sample(BaseModel):
 
 
 _VALUES = attrgetter(*_FIELDS.values())
-
-
-def contract_name(metric: str) -> str:
-    """Give a metric's name in the contract."""
-    return _CONTRACT_NAMES.get(metric, metric)
-
-
-def older_name(metric: str) -> str:
-    """Give a metric's name in this interface."""
-    return _OLDER_NAMES.get(metric, metric)
 
 
 def batches_of(samples: Sequence[Sample]) -> list[TelemetryBatch]:

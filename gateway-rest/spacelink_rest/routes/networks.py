@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
+from spacelink._flat_samples import contract_name
 from spacelink._times import timestamp
 from spacelink.v1 import network_pb2 as pb
 from spacelink_rest.caller import CallerParam
@@ -15,7 +16,6 @@ from spacelink_rest.documentation import CREDENTIALS
 from spacelink_rest.messages import answer, body_of, model_of
 from spacelink_rest.moments import Moment
 from spacelink_rest.parameters import DeviceIds, IdempotencyKey, PageParam, RangeParam
-from spacelink_rest.samples import contract_name
 from spacelink_rest.upstream import Data
 
 router = APIRouter(prefix="/v1/networks", tags=["networks"], dependencies=CREDENTIALS)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
-from spacelink import _decode
+from spacelink import _decode, _flat_samples
 from spacelink.v1.telemetry_pb2 import ListLatestTelemetryRequest, QueryTelemetryRequest
-from spacelink_rest import rows
 from spacelink_rest.accept import choose
 from spacelink_rest.caller import CallerParam, started
 from spacelink_rest.documentation import CREDENTIALS
@@ -106,7 +105,7 @@ async def list_latest(
 
 def _page(parts: Iterable[TelemetryColumns], cursor: str) -> Response:
     # Written as text: models of samples would be made only to be written again.
-    lines = [line for part in parts for line in rows.json_objects(part)]
+    lines = [line for part in parts for line in _flat_samples.json_objects(part)]
     next_cursor = f'"{cursor}"' if cursor else "null"
     text = f'{{"samples": [{", ".join(lines)}], "next_cursor": {next_cursor}}}'
     return Response(text, media_type=_JSON)
@@ -115,12 +114,12 @@ def _page(parts: Iterable[TelemetryColumns], cursor: str) -> Response:
 async def _ndjson(samples: AsyncGenerator[TelemetryColumns]) -> AsyncGenerator[str]:
     async with aclosing(samples):
         async for part in samples:
-            yield "".join(f"{line}\n" for line in rows.json_objects(part))
+            yield "".join(f"{line}\n" for line in _flat_samples.json_objects(part))
 
 
 async def _csv(samples: AsyncGenerator[TelemetryColumns], metrics: Iterable[str]) -> AsyncGenerator[str]:
-    header = rows.csv_header(list(metrics))
-    yield rows.csv_head(header)
+    header = _flat_samples.csv_header(list(metrics))
+    yield _flat_samples.csv_head(header)
     async with aclosing(samples):
         async for part in samples:
-            yield rows.csv_text(part, header)
+            yield _flat_samples.csv_text(part, header)

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from spacelink._flat_samples import older_name
 from spacelink.v1.telemetry_pb2 import SummarizeTelemetryRequest
 from spacelink_rest.caller import CallerParam
 from spacelink_rest.documentation import CREDENTIALS
 from spacelink_rest.messages import to_json
 from spacelink_rest.parameters import DeviceIds, Metrics, RangeParam, contract_names
-from spacelink_rest.samples import older_name
 from spacelink_rest.upstream import Data
 
 router = APIRouter(prefix="/v1/telemetry", tags=["telemetry"], dependencies=CREDENTIALS)

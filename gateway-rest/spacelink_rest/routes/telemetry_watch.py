@@ -10,10 +10,9 @@ import grpc.aio
 from fastapi import APIRouter, Response
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from spacelink import _decode
+from spacelink import _decode, _flat_samples
 from spacelink.errors import SpaceLinkError, from_rpc_error
 from spacelink.v1.telemetry_pb2 import WatchTelemetryRequest
-from spacelink_rest import rows
 from spacelink_rest.caller import CallerParam
 from spacelink_rest.documentation import CREDENTIALS
 from spacelink_rest.parameters import DeviceIds, Metrics, contract_names
@@ -96,7 +95,7 @@ async def _events(call: Any, reading: asyncio.Future[Any], stopping: asyncio.Eve
 
 
 def _content(update: TelemetryUpdate) -> str:
-    samples = ", ".join(rows.json_objects(update.samples))
+    samples = ", ".join(_flat_samples.json_objects(update.samples))
     device_id = json.dumps(update.samples.device_id)
     return f'{{"device_id": {device_id}, "lost_batches": {update.lost_batches}, "samples": [{samples}]}}'
 

@@ -1,14 +1,13 @@
-"""Samples as they are read: JSON objects and CSV rows, exact to the bit."""
+"""Samples as JSON objects and CSV rows, one each, with the names of the REST interface; exact to the bit."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
+from spacelink._rows import csv_lines, number_texts, status_texts
 from spacelink._times import rfc3339
-from spacelink.cli._rows import csv_lines, number_texts, status_texts
 from spacelink.columns import METRICS
-from spacelink_rest.samples import contract_name, older_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,6 +16,20 @@ if TYPE_CHECKING:
 
 _DEVICE, _TIME, _STATUS, _EXTRA = "device_id", "timestamp", "status", "extra"
 _TEXTS = (_DEVICE, _TIME, _STATUS)
+
+# Names that are not those of the contract: older callers know them.
+_OLDER_NAMES = {"signal_strength_dbm": "signal_strength"}
+_CONTRACT_NAMES = {older: name for name, older in _OLDER_NAMES.items()}
+
+
+def contract_name(metric: str) -> str:
+    """Give a metric's name in the contract."""
+    return _CONTRACT_NAMES.get(metric, metric)
+
+
+def older_name(metric: str) -> str:
+    """Give a metric's name in a flat sample."""
+    return _OLDER_NAMES.get(metric, metric)
 
 
 def json_objects(samples: TelemetryColumns) -> list[str]:

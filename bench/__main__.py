@@ -13,6 +13,7 @@ import click
 
 from bench import detection, health, ingest, latency, recording, report, scoring, watcher
 from bench.idle_streams import measure_idle
+from bench.size import measure_size
 from bench.tokens import measure_verification
 from spacelink_agent.collectors import CollectorError
 from spacelink_server.scoring.qoo import PROFILES
@@ -232,6 +233,25 @@ def health_command(files: tuple[Path, ...], profile: str) -> None:
     with _clear_errors():
         found = [health.run(recording.read(file), PROFILES[profile]) for file in files]
     report.show_health(out, profile, found)
+
+
+@main.command("size")
+@_recordings
+@click.option("--metric", "metrics", multiple=True, help="Only this metric; may be repeated.")
+@_json
+@_directory
+def size_command(
+    files: tuple[Path, ...], metrics: tuple[str, ...], json_file: Path | None, directory: Path
+) -> None:
+    """Store recordings, each as a device; tell what a sample of them takes."""
+    out = report.console()
+    with _clear_errors(), out.status("reading"):
+        recorded = [recording.read_columns(file) for file in files]
+    chosen = [columns.select(metrics or columns.metrics) for columns in recorded]
+    with out.status("storing"):
+        found = measure_size(chosen, directory)
+    report.show_size(out, found)
+    _write(json_file, report.machine(directory), size=asdict(found))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from spacelink.columns import TelemetryColumns
 from spacelink_agent.collectors._csv_file import CsvFile, open_csv
 from spacelink_agent.collectors.column_map import ColumnMap, Row
 from spacelink_server.scoring.samples import Samples
@@ -31,9 +32,7 @@ def read(path: Path) -> Recording:
         CollectorError: it cannot be read, or has no column for the time.
         ValueError: names the column that is wrong.
     """
-    with open_csv(path) as file:
-        columns_of = ColumnMap(file.header, ())
-        columns = columns_of.columns(path.name, list(_rows(file, columns_of)))
+    columns = read_columns(path)
     return Recording(
         path.name,
         Samples.of_device(
@@ -44,6 +43,13 @@ def read(path: Path) -> Recording:
             status=columns.status,
         ).in_order(),
     )
+
+
+def read_columns(path: Path) -> TelemetryColumns:
+    """Read all columns of a file; see read for what it raises."""
+    with open_csv(path) as file:
+        columns_of = ColumnMap(file.header, ())
+        return columns_of.columns(path.name, list(_rows(file, columns_of)))
 
 
 def _rows(file: CsvFile, columns: ColumnMap) -> Iterator[Row]:

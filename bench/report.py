@@ -27,6 +27,7 @@ from bench.measure import Measurement
 from bench.peers import SpaceLink
 from bench.recording import Recording
 from bench.scoring import DEVICES, Rates
+from bench.size import Size
 from bench.tokens import Verifications
 from bench.walk import ALL_METRICS
 from bench.watcher import Pair, median_ratio
@@ -186,6 +187,16 @@ def show_health(out: Console, profile: str, found: Sequence[Health]) -> None:
         limiting = ", ".join(f"{item} {count}" for item, count in one.limiting.items() if count)
         scores = (f"{score:.1f}" for score in one.percentiles)
         table.add_row(one.recording, str(one.minutes), str(one.scored), str(one.empty), *scores, limiting)
+    out.print(table)
+
+
+def show_size(out: Console, found: Size) -> None:
+    """Print what a sample takes in each part of a store."""
+    title = f"{found.samples:,} samples of {len(found.columns)} columns: {', '.join(found.columns)}"
+    table = _table(title, ("stored",))
+    table.add_column("bytes/sample", justify="right")
+    for part, size in found.bytes_a_sample.items():
+        table.add_row(part, f"{size:.2f}")
     out.print(table)
 
 

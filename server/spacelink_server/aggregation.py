@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spacelink_server.scoring import groups
-from spacelink_server.storage.rollups import HISTOGRAM_METRICS, MINUTE, Histograms, MetricRollups, Rollups
+from spacelink_server.storage.rollups import DAY, HISTOGRAM_METRICS, HOUR, MINUTE, Histograms, MetricRollups, Rollups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
     from spacelink.columns import TelemetryColumns
 
-# From so many samples on a window of an hour or a day has histograms of all
-# metrics. One takes up to 4 bytes a value, and much less where values repeat:
-# of fewer samples it would take the room of the samples themselves.
-_ALL_HISTOGRAMS_SAMPLES = 600
+# From how many samples on a window has histograms of all metrics. One takes up
+# to 4 bytes a value, and much less where values repeat: in a short window it would
+# take the room of the samples themselves, which are as quick to read. Days have
+# them always, or a month of a device that reports each minute would have to be
+# read sample by sample.
+_ALL_HISTOGRAMS_SAMPLES = {MINUTE: 2**62, HOUR: 600, DAY: 0}
 
 _STATUS_COUNT = 5
 
@@ -55,7 +57,7 @@ def aggregate(devices: Sequence[TelemetryColumns], window_seconds: int) -> Rollu
         _status_counts(samples, group, len(starts)),
         times[starts],
         times[starts + sample_count - 1],
-        _metrics(samples, group, sample_count, everything=window_seconds > MINUTE),
+        _metrics(samples, group, sample_count, _ALL_HISTOGRAMS_SAMPLES[window_seconds]),
     )
 
 
@@ -73,8 +75,7 @@ def _metrics(
     samples: Sequence[TelemetryColumns],
     group: NDArray[np.int64],
     sample_count: NDArray[np.int64],
-    *,
-    everything: bool,
+    least: int,
 ) -> dict[str, MetricRollups]:
     by_device = np.split(group, np.cumsum([len(part) for part in samples])[:-1])
     names = dict.fromkeys(name for part in samples for name in part.metrics)
@@ -89,7 +90,7 @@ def _metrics(
         values = values[present]
         summed = groups.statistics(values, owner, len(sample_count))
         if name not in HISTOGRAM_METRICS:
-            kept = (sample_count >= _ALL_HISTOGRAMS_SAMPLES) & everything
+            kept = sample_count >= least
             values, owner = values[kept[owner]], owner[kept[owner]]
         histograms = Histograms(*groups.histograms(values, owner, len(sample_count)))
         found[name] = MetricRollups(*summed, histograms)

@@ -33,12 +33,12 @@ from spacelink_server.services.network import NetworkService
 from spacelink_server.services.partner import PartnerService
 from spacelink_server.services.scopes import RULES
 from spacelink_server.services.session import SessionService
-from spacelink_server.storage.sqlite import SqliteStore
 from tests.server.plane import status_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
-    from pathlib import Path
+
+    from tests.server.stores import Place
 
 
 class Clock:
@@ -54,8 +54,9 @@ class Clock:
 class Installation:
     """Everything that decides about a call, wired as in the server."""
 
-    def __init__(self, directory: Path) -> None:
-        self.store = SqliteStore(directory)
+    def __init__(self, place: Place) -> None:
+        self.store = place.open()
+        directory = place.directory
         self.clock = Clock()
         self.keys = first_start.prepare(self.store, directory, {})
         self.writer = ThreadPoolExecutor(1)
@@ -128,19 +129,19 @@ async def _ignore(_: bool) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[Installation]:
+async def running(place: Place) -> AsyncIterator[Installation]:
     """Run an installation."""
-    installation = Installation(directory)
+    installation = Installation(place)
     await installation.bans.refresh()
     await installation.directory.refresh()
     await installation.server.start()
-    polling = asyncio.create_task(installation.bans.run())
+    polling = [asyncio.create_task(work.run()) for work in (installation.bans, installation.directory)]
     try:
         yield installation
     finally:
-        polling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await polling
+        for task in polling:
+            task.cancel()
+        await asyncio.wait(polling)
         await installation.close()
 
 

@@ -54,7 +54,9 @@ def require_identifier(field: str, text: str) -> str:
 
 
 def require_text(field: str, text: str) -> str:
-    """Give a text for people, if it is not too long."""
+    """Give a text for people, if it is not too long and can be stored."""
+    if "\0" in text:
+        raise InvalidRequestError(field, "expected no NUL character")
     if len(text) > _MAX_TEXT:
         raise InvalidRequestError(field, f"{len(text)} characters; expected at most {_MAX_TEXT}")
     return text

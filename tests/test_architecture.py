@@ -25,6 +25,7 @@ ROOMS = {
     "networks": {"access", "scoring", "storage"},
     "scoring": set[str](),
     "maintenance": {"storage"},
+    "metrics": {"access", "ingest", "maintenance", "networks"},
     "services": {"access", "ingest", "networks", "scoring", "storage"},
     "storage": set[str](),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import grpc
@@ -24,13 +25,23 @@ _TELEMETRY = "/spacelink.v1.TelemetryService/"
 _RAW_REQUESTS = frozenset({_TELEMETRY + "Ingest", _TELEMETRY + "SubmitTelemetry"})
 _RAW_RESPONSES = frozenset(_TELEMETRY + name for name in ("Ingest", "QueryTelemetry", "WatchTelemetry"))
 
+# By their numbers: a context gives numbers, whatever its type says.
+_CODES: dict[object, str] = {code.value[0]: code.name for code in grpc.StatusCode}
+
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Decodes requests and answers every failure with a status of ours.
 
     Left to grpcio, a request that is no protobuf and any exception become
     UNKNOWN, with the exception's text for the caller to read.
+
+    Attributes:
+        ended: how many calls ended, by method and name of the status code; calls
+            of methods that do not exist are those of the method "unknown".
     """
+
+    def __init__(self) -> None:
+        self.ended: Counter[tuple[str, str]] = Counter()
 
     async def intercept_service(
         self,
@@ -41,16 +52,35 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None:
+            # Anybody can make up names; grpcio answers them by itself.
+            self.ended["unknown", "UNIMPLEMENTED"] += 1
             return None
         decode = None if method in _RAW_REQUESTS else handler.request_deserializer
         changes: dict[str, Any] = {
             "request_deserializer": None,
-            kind(handler): _wrap(handler, method, decode),
+            kind(handler): self._counted(method, _wrap(handler, method, decode)),
         }
         if method in _RAW_RESPONSES:
             changes["response_serializer"] = None
         wrapped: Handler = handler._replace(**changes)
         return wrapped
+
+    def _counted(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+        async def count(request: Any, context: Context) -> Any:
+            # What neither answers nor raises an exception was cancelled: the caller
+            # has gone, its deadline is over, or the server stops.
+            code = "CANCELLED"
+            try:
+                answer = await behaviour(request, context)
+                code = "OK"
+            except Exception:
+                code = _CODES[context.code()]
+                raise
+            finally:
+                self.ended[method, code] += 1
+            return answer
+
+        return count
 
 
 def kind(handler: Any) -> str:

@@ -25,9 +25,6 @@ _TELEMETRY = "/spacelink.v1.TelemetryService/"
 _RAW_REQUESTS = frozenset({_TELEMETRY + "Ingest", _TELEMETRY + "SubmitTelemetry"})
 _RAW_RESPONSES = frozenset(_TELEMETRY + name for name in ("Ingest", "QueryTelemetry", "WatchTelemetry"))
 
-# By their numbers: a context gives numbers, whatever its type says.
-_CODES: dict[object, str] = {code.value[0]: code.name for code in grpc.StatusCode}
-
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Decodes requests and answers every failure with a status of ours.
@@ -68,13 +65,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _counted(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
         async def count(request: Any, context: Context) -> Any:
             # What neither answers nor raises an exception was cancelled: the caller
-            # has gone, its deadline is over, or the server stops.
+            # has gone, its deadline is over, or the server stops. A stream of
+            # requests just ends then, so that its method may answer as ever.
             code = "CANCELLED"
             try:
                 answer = await behaviour(request, context)
                 code = "OK"
             except Exception:
-                code = _CODES[context.code()]
+                code = context.code().name
                 raise
             finally:
                 self.ended[method, code] += 1
@@ -134,12 +132,12 @@ def _decode(decode: Callable[[bytes], Any], data: bytes) -> Any:
 async def _abort(context: Context, method: str, error: Exception) -> NoReturn:
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    if not isinstance(error, RequestError):
-        if isinstance(error, grpc.aio.InternalError):
-            # A message could not be sent, as when the caller has gone.
-            logger.info("%s ended: %s", method, error)
-        else:
-            logger.error("%s failed", method, exc_info=error)
+    if isinstance(error, grpc.aio.InternalError):
+        # A message could not be sent, as when the caller has gone.
+        logger.info("%s ended: %s", method, error)
+        error = RequestError(grpc.StatusCode.CANCELLED, "CANCELLED", "the caller has gone")
+    elif not isinstance(error, RequestError):
+        logger.error("%s failed", method, exc_info=error)
         error = RequestError(grpc.StatusCode.INTERNAL, "INTERNAL", "the server failed to serve the call")
     details = (("grpc-status-details-bin", error.status()),)
     await context.abort(error.code, error.message, details)

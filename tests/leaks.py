@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from spacelink.errors import InvalidTokenError
-from spacelink.token import Token
+from spacelink.token import PREFIX, Token
 from spacelink_server.access.first_start import OPERATOR_TOKEN_FILE
 from spacelink_server.access.keys import MASTER_KEY_FILE, KeyRing
 
@@ -93,7 +93,8 @@ def _forms_of_token(text: str) -> Iterable[str]:
     try:
         data = Token.parse(text).data
     except InvalidTokenError:
-        return (text,)  # a forgery, of which no part belongs into a log either
+        # A forgery: as long as it may have parts of a token, it belongs into no log.
+        return (text,) if len(text) > len(PREFIX) + 16 else ()
     return (text, *_forms_of_bytes(data))
 
 

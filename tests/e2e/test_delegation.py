@@ -190,8 +190,8 @@ async def test_a_ban_ends_the_streams_of_a_branch_and_loses_nothing(
             await send(producer, device(3, dish), 3)
             await producer.close()
     async with calling(server, family.partner) as (partner,):
-        for site, count in ((1, 6), (3, 9)):
-            stored = [await sample_count(partner.channel, device(site, dish)) for dish in range(DISHES)]
+        for number, count in ((1, 6), (3, 9)):
+            stored = [await sample_count(partner.channel, device(number, dish)) for dish in range(DISHES)]
             assert stored == [count] * DISHES
 
 

@@ -8,10 +8,11 @@ has one of three causes:
 - LATENCY. A slot is bad if its median is above the median of the last hours'
   slots by an absolute floor AND by a multiple of their deviation. Three bad
   slots of four open an incident, three good ones of four close it.
-- LOSS. The last four slots, the one under way included, have a mean loss above
-  LOSS_PERCENT with losses in each of them; or above OUTAGE_PERCENT, with two of
-  them above LOSS_PERCENT: a slot alone, as at a handover, opens nothing. It
-  closes below half of LOSS_PERCENT. OFFLINE counts as a loss of 100 %.
+- LOSS. The mean loss of the last 60 s is above LOSS_PERCENT, with losses in each
+  of the last four slots; or above BURST_PERCENT, with two of them above
+  LOSS_PERCENT by themselves: a slot alone, as at a handover, opens nothing. It
+  closes below half of LOSS_PERCENT. OFFLINE counts as a loss of 100 %, another
+  status without a loss as 0.
 - SILENCE. Nothing was received for a while, whatever the samples' own times.
 
 One incident is open per device and cause at most. Time comes in with the
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spacelink_server.scoring.detector_state import BASELINE_SLOTS, DetectorState
+from spacelink.v1.telemetry_pb2 import DeviceStatus
+from spacelink_server.scoring.detector_state import BASELINE_SLOTS, LOSS_SLOTS, RECENT_SLOTS, DetectorState
 from spacelink_server.scoring.incidents import Cause, Events
 from spacelink_server.scoring.samples import SECOND_NS
 from spacelink_server.scoring.window import percentiles
@@ -50,10 +52,10 @@ _STEPS = SLOT_NS // STEP_NS
 
 # The values below were measured on three days of a healthy dish, 28 hours at
 # 1 Hz (`python -m bench detection` prints what they find). Of its slots, one in
-# a hundred is 20 ms above the baseline and one in a thousand 40 ms; its deviation
-# is between 3 and 9 ms. Two slots of three above 25 ms and 5 deviations come four
-# times in the three days, three of four never; a step of 60 ms is above the
-# threshold, 46 ms at most, in every slot.
+# a hundred is 20 to 32 ms above the day's median and one in a thousand 40 to 49;
+# the deviation of two hours is 3 to 9 ms. Two slots of three above 25 ms and 5
+# deviations come six times in the three days, three of four never; a step of
+# 60 ms is above the threshold, 46 ms at most, in every slot.
 LATENCY_FLOOR_MS = 25.0
 LATENCY_DEVIATIONS = 5.0
 _SLOTS_TO_CHANGE = 3
@@ -68,10 +70,10 @@ _MAD_TO_DEVIATION = 1.4826
 # A mean over 60 s above 2 % is what people notice, and comes in ten of 6,766
 # slots, in three bursts. Only one of them goes through four slots.
 LOSS_PERCENT = 2.0
-# 6 s of a minute: more than all that the healthy dish loses in any minute, and
-# an outage has it within two slots.
-OUTAGE_PERCENT = 10.0
-_OUTAGE_SLOTS = 2
+# What the healthy dish passes in that one only: two seconds of a minute without
+# a link, or losses as heavy in other ways.
+BURST_PERCENT = 3.0
+_BURST_SLOTS = 2
 
 # Agents send every 5 s and try again for as long as a link is out; a minute is
 # the shortest outage of an SLA.
@@ -114,7 +116,7 @@ class Detector:
             samples: of any of the state's devices.
             received_ns: when they were received; breaks a silence.
         """
-        found = [self._hear(np.unique(samples.device), received_ns)]
+        found = self._hear(np.unique(samples.device), received_ns)
         ordered = samples.take(samples.is_known()).in_order()
         steps = (ordered.time_unix_nano - FIRST_BOUNDARY_NS) // STEP_NS
         is_in_time = steps >= self.state.step[ordered.device]
@@ -128,7 +130,7 @@ class Detector:
         """Look for devices that fell silent; call it every few seconds."""
         rows = np.flatnonzero(self.state.last_received_ns > 0)
         silent_ns = now_ns - self.state.last_received_ns[rows]
-        return self._silence(rows, silent_ns >= self._silence_ns, now_ns)
+        return Events.in_order(self._silence(rows, silent_ns >= self._silence_ns, now_ns))
 
     def resume(self, now_ns: int) -> None:
         """Begin to wait for samples anew: the time in which nobody listened is no device's silence."""
@@ -139,13 +141,13 @@ class Detector:
         """Take over an incident that is open already, known from elsewhere."""
         self.state.open_since_ns[device, cause] = since_ns
 
-    def _hear(self, rows: Moments, received_ns: int) -> Events:
+    def _hear(self, rows: Moments, received_ns: int) -> list[Events]:
         was_heard = self.state.last_received_ns[rows] > 0
         found = self._silence(rows[was_heard], np.zeros(int(was_heard.sum()), np.bool_), received_ns)
         self.state.last_received_ns[rows] = np.maximum(self.state.last_received_ns[rows], received_ns)
         return found
 
-    def _silence(self, rows: Moments, is_silent: Mask, now_ns: int) -> Events:
+    def _silence(self, rows: Moments, is_silent: Mask, now_ns: int) -> list[Events]:
         last_ns = self.state.last_received_ns[rows]
         threshold = np.full(len(rows), self._silence_ns / SECOND_NS)
         time = np.full(len(rows), now_ns)
@@ -159,12 +161,11 @@ class Detector:
         steps = steps[first]
         is_later = steps > self.state.step[rows]
         rows, steps = rows[is_later], steps[is_later]
-        was_there = rows[self.state.step[rows] >= 0]
-        found = [self._judge_loss(was_there)]
+        found = self._judge_loss(rows[self.state.lost_count[rows].any(axis=1)])
         slots = steps // _STEPS
         is_new_slot = slots > self.state.slots[rows, 0]
         ended = rows[is_new_slot]
-        found.append(self._judge_latency(ended[self.state.latency_count[ended] > 0]))
+        found += self._judge_latency(ended[self.state.latency_count[ended] > 0])
         self._begin_slot(ended, slots[is_new_slot])
         self.state.step[rows] = steps
         return found
@@ -186,6 +187,9 @@ class Detector:
 
     def _add(self, samples: Samples) -> None:
         loss = np.where(samples.is_down(), np.float32(100), samples.packet_loss_percent)
+        # Of a device that reports a status only, OFFLINE has to come to an end too.
+        is_up = np.isnan(loss) & (samples.status != DeviceStatus.DEVICE_STATUS_UNSPECIFIED)
+        loss = np.where(is_up, np.float32(0), loss)
         is_there = ~np.isnan(loss)
         np.add.at(self.state.lost[:, 0], samples.device[is_there], loss[is_there])
         np.add.at(self.state.lost_count[:, 0], samples.device[is_there], 1)
@@ -209,27 +213,40 @@ class Detector:
             wider = np.pad(self.state.latencies, ((0, 0), (0, max(latencies, 2 * room) - room)))
             self.state = replace(self.state, latencies=wider)
 
-    def _judge_loss(self, rows: Moments) -> Events:
+    def _judge_loss(self, rows: Moments) -> list[Events]:
+        if not len(rows):
+            return []
         state = self.state
-        rows = rows[state.lost_count[rows].sum(axis=1) > 0]
-        lost, count, slots = state.lost[rows], state.lost_count[rows], state.slots[rows]
-        mean = lost.sum(axis=1) / count.sum(axis=1)
+        mean = self._lost_of_a_minute(rows)
+        slots = state.slots[rows, :RECENT_SLOTS]
+        lost, count = state.lost[rows, :RECENT_SLOTS], state.lost_count[rows, :RECENT_SLOTS]
         is_lossy, is_heavy = lost > 0, lost > LOSS_PERCENT * count
-        is_outage = (mean > OUTAGE_PERCENT) & (is_heavy.sum(axis=1) >= _OUTAGE_SLOTS)
-        is_page = (mean > LOSS_PERCENT) & is_lossy.all(axis=1)
+        is_burst = (mean > BURST_PERCENT) & (is_heavy.sum(axis=1) >= _BURST_SLOTS)
+        is_steady = (mean > LOSS_PERCENT) & is_lossy.all(axis=1)
         verdict = _Verdict(
-            opens=is_outage | is_page,
+            opens=is_burst | is_steady,
             # Until the four slots are full again after a gap, their mean is of less than 60 s.
             closes=(mean < LOSS_PERCENT / 2) & (slots[:, -1] >= 0),
             time_ns=(state.step[rows] + 1) * STEP_NS + FIRST_BOUNDARY_NS,
-            since_ns=_oldest_ns(slots, np.where(is_outage[:, None], is_heavy, is_lossy)),
+            since_ns=_oldest_ns(slots, np.where(is_burst[:, None], is_heavy, is_lossy)),
             value=mean,
-            opening=np.where(is_outage, OUTAGE_PERCENT, LOSS_PERCENT),
+            opening=np.where(is_burst, BURST_PERCENT, LOSS_PERCENT),
             closing=np.full(len(rows), LOSS_PERCENT / 2),
         )
         return self._change(rows, Cause.LOSS, verdict)
 
-    def _judge_latency(self, rows: Moments) -> Events:
+    def _lost_of_a_minute(self, rows: Moments) -> Numbers:
+        """Give the mean loss of the last 60 s; the oldest slot counts by its part within them."""
+        weights = np.ones((len(rows), LOSS_SLOTS))
+        weights[:, -1] = 1 - (self.state.step[rows] % _STEPS + 1) / _STEPS
+        lost = (self.state.lost[rows] * weights).sum(axis=1)
+        count = (self.state.lost_count[rows] * weights).sum(axis=1)
+        mean: Numbers = np.divide(lost, count, out=np.full(len(rows), np.nan), where=count > 0)
+        return mean
+
+    def _judge_latency(self, rows: Moments) -> list[Events]:
+        if not len(rows):
+            return []
         state = self.state
         median = self._slot_medians(rows)
         baseline, threshold = self._thresholds(rows)
@@ -275,24 +292,27 @@ class Detector:
         self.state.medians[rows, self.state.median_count[rows] % BASELINE_SLOTS] = median
         self.state.median_count[rows] += 1
 
-    def _change(self, rows: Moments, cause: Cause, verdict: _Verdict) -> Events:
-        """Open and close incidents, and tell which."""
+    def _change(self, rows: Moments, cause: Cause, verdict: _Verdict) -> list[Events]:
+        """Open and close incidents, and tell which; nothing as a rule."""
         since_ns = self.state.open_since_ns[rows, cause]
         opens = verdict.opens & (since_ns == 0)
         closes = verdict.closes & (since_ns > 0)
         since_ns = np.where(opens, verdict.since_ns, since_ns)
         self.state.open_since_ns[rows, cause] = np.where(closes, 0, since_ns)
-        changed = opens | closes
+        changed = np.flatnonzero(opens | closes)
+        if not len(changed):
+            return []
         threshold = np.where(opens, verdict.opening, verdict.closing)
-        return Events(
+        found = Events(
             rows[changed],
-            np.full(int(changed.sum()), cause, np.uint8),
+            np.full(len(changed), cause, np.uint8),
             opens[changed],
             verdict.time_ns[changed],
             since_ns[changed],
             verdict.value[changed],
             threshold[changed],
         )
+        return [found]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -332,4 +352,4 @@ def _start_ns(slots: Moments) -> Moments:
 def _oldest_ns(slots: Moments, part: Mask) -> Moments:
     """Give where the oldest of a part of the recent slots begins."""
     oldest = part.shape[1] - 1 - np.argmax(part[:, ::-1], axis=1)
-    return _start_ns(np.take_along_axis(slots, oldest[:, None], axis=1)[:, 0])
+    return _start_ns(slots[np.arange(len(slots)), oldest])

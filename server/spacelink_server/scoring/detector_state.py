@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
     Moments = NDArray[np.int64]
 
-# A step too small for a baseline that follows the day: measured on three days of
-# a dish, whose median moves by up to 6 ms in the course of hours, windows of one
-# and two hours raised no false incident at thresholds at which four hours did.
+# Two hours: a dish's median moves by up to 6 ms in the course of hours. Over three
+# days of one, a baseline of four hours let more false incidents through at nearly
+# every threshold; one of an hour has half the slots to tell a deviation from.
 BASELINE_SLOTS = 480
-# How many slots the N of M rules look at.
+# How many slots the N of M rules look at; and how many the last 60 s reach into.
 RECENT_SLOTS = 4
+LOSS_SLOTS = RECENT_SLOTS + 1
 # Latencies kept of a slot at first; the room grows with what devices send.
 _ROOM = 16
 
@@ -37,15 +38,16 @@ class DetectorState:
 
     Attributes:
         step: int64 of shape (devices,), the step that samples have reached.
-        slots: int64 of shape (devices, RECENT_SLOTS), the last slots with
+        slots: int64 of shape (devices, LOSS_SLOTS), the last slots with
             samples, the one under way included.
         lost: float64 like slots, the sum of the slot's losses in percent.
         lost_count: int64 like slots, of how many samples.
         latencies: float32 of shape (devices, room), those of the slot under way.
         latency_count: int64 of shape (devices,), how many these are.
-        judged: int64 like slots, the last slots whose latency was judged.
-        is_bad: bool like slots, whether those were bad.
-        is_good: bool like slots, whether those were good; some are neither.
+        judged: int64 of shape (devices, RECENT_SLOTS), the last slots whose latency
+            was judged.
+        is_bad: bool like judged, whether those were bad.
+        is_good: bool like judged, whether those were good; some are neither.
         medians: float32 of shape (devices, BASELINE_SLOTS), the baseline's
             slots as a ring; NaN is none.
         median_count: int64 of shape (devices,), how many were ever put there.
@@ -74,12 +76,12 @@ class DetectorState:
     @classmethod
     def empty(cls, devices: int, room: int = _ROOM) -> DetectorState:
         """Make the state of devices that nothing is known of; room is of latencies."""
-        recent = (devices, RECENT_SLOTS)
+        recent, for_loss = (devices, RECENT_SLOTS), (devices, LOSS_SLOTS)
         return cls(
             step=np.full(devices, -1),
-            slots=np.full(recent, -1),
-            lost=np.zeros(recent),
-            lost_count=np.zeros(recent, np.int64),
+            slots=np.full(for_loss, -1),
+            lost=np.zeros(for_loss),
+            lost_count=np.zeros(for_loss, np.int64),
             latencies=np.zeros((devices, room), np.float32),
             latency_count=np.zeros(devices, np.int64),
             judged=np.full(recent, -1),

@@ -72,3 +72,41 @@ def histograms(values: NDArray[np.float32], group: NDArray[np.int64], count: int
     owner, buckets = np.divmod(key, histogram.BUCKETS)
     offsets = np.searchsorted(owner, np.arange(count + 1))
     return GroupHistograms(offsets, buckets, counts)
+
+
+def quantiles(
+    group: NDArray[np.int64],
+    buckets: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    size: int,
+    probabilities: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Estimate the quantiles of each group from parts of its histogram; see histogram.sparse_quantiles.
+
+    Args:
+        group: shape (n,), the group of each entry, in any order.
+        buckets: shape (n,); a bucket may come several times.
+        counts: shape (n,), how many values an entry stands for; positive.
+        size: how many groups there are.
+        probabilities: shape (k,), within 0 to 1.
+
+    Returns:
+        Shape (size, k); NaN where a group has no value.
+    """
+    found = np.full((size, len(probabilities)), np.nan)
+    if not len(group):
+        return found
+    # Values of one kind lie in a few hundred buckets, so a table is faster than sorting.
+    low, high = int(buckets.min()), int(buckets.max())
+    width = high - low + 1
+    table = np.bincount(group * width + (buckets - low), counts, size * width).reshape(size, width)
+    cumulative = np.cumsum(table, axis=1)
+    totals = cumulative[:, -1]
+    values = histogram.representatives(np.arange(low, high + 1))
+    for column, probability in enumerate(probabilities.tolist()):
+        ranks = probability * np.maximum(totals - 1, 0)
+        lower = values[np.minimum((cumulative <= np.floor(ranks)[:, None]).sum(axis=1), width - 1)]
+        upper = values[np.minimum((cumulative <= np.ceil(ranks)[:, None]).sum(axis=1), width - 1)]
+        found[:, column] = lower + (upper - lower) * (ranks % 1)
+    found[totals == 0] = np.nan
+    return found

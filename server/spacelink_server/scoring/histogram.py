@@ -104,18 +104,19 @@ def sparse_quantiles(
     """
     cumulative = np.cumsum(counts)
     ranks = probabilities * (cumulative[-1] - 1)
-    values = _representatives(buckets - _MAGNITUDES)
+    values = representatives(buckets)
     lower = values[np.searchsorted(cumulative, np.floor(ranks), side="right")]
     upper = values[np.searchsorted(cumulative, np.ceil(ranks), side="right")]
     estimates: NDArray[np.float64] = lower + (upper - lower) * (ranks % 1)
     return estimates
 
 
-def _representatives(position: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give the value for a bucket, counted from the one of zeros.
+def representatives(buckets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give the value that stands for each bucket.
 
     The harmonic mean of a bucket's bounds is equally far from both, relatively.
     """
+    position = buckets - _MAGNITUDES
     upper = np.exp2(np.abs(position) / 2**SCALE + _LOWEST_EXPONENT)
     lower = np.exp2((np.abs(position) - 1) / 2**SCALE + _LOWEST_EXPONENT)
     middles: NDArray[np.float64] = np.sign(position) * 2 * lower * upper / (lower + upper)

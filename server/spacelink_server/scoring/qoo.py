@@ -133,8 +133,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         profile.name: profile
         for profile in (
-            # Measured on Starlink: days of a dish with a clear sky have a median of
-            # 94 to 100 by the minute, those of a badly obstructed one 0.
+            # Measured: three days of a Starlink dish with a clear sky have medians
+            # of 94 to 100 by the minute.
             Profile(
                 "leo",
                 (LatencyRequirement(95, 100, 200), LatencyRequirement(99, 150, 300)),

@@ -29,8 +29,9 @@ def percentiles(values: NDArray[np.floating], percentages: ArrayLike) -> Numbers
     last = np.maximum(np.sum(~np.isnan(values), axis=1) - 1, 0)
     ranks = np.asarray(percentages, np.float64) / 100 * last[:, None]
     below = np.floor(ranks).astype(np.int64)
-    lower = np.take_along_axis(in_order, below, axis=1).astype(np.float64)
-    upper = np.take_along_axis(in_order, np.ceil(ranks).astype(np.int64), axis=1)
+    device = np.arange(len(values))[:, None]
+    lower = in_order[device, below].astype(np.float64)
+    upper = in_order[device, np.ceil(ranks).astype(np.int64)]
     interpolated: Numbers = lower + (upper - lower) * (ranks - below)
     return interpolated
 

@@ -212,7 +212,12 @@ def _messages(connection: Connection, rows: Sequence[Tenant]) -> list[pb.Tenant]
     versions = tenants.current_key_versions(connection, [row.tenant_id for row in rows])
     return [
         pb.Tenant(
-            **{**row._asdict(), "create_time": _requests.timestamp(row.create_time)},
+            tenant_id=row.tenant_id,
+            display_name=row.display_name,
+            samples_per_day=row.samples_per_day,
+            max_devices=row.max_devices,
+            domains=row.domains,
+            create_time=_requests.timestamp(row.create_time),
             key_version=versions[row.tenant_id],
         )
         for row in rows

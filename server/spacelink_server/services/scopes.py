@@ -23,6 +23,29 @@ def _device_ids(request: Any) -> Collection[str]:
     return request.device_ids or (ANY,)
 
 
+def _all(_: Any) -> Collection[str]:
+    """Say that a method is about all there are, whatever its request names."""
+    return (ANY,)
+
+
+def _changed_devices(request: Any) -> Collection[str]:
+    return [*request.add_device_ids, *request.remove_device_ids]
+
+
+def _network_id(request: Any) -> Collection[str]:
+    """Give the network of a request for which none means all."""
+    return (request.network_id or ANY,)
+
+
+def _network_ids(request: Any) -> Collection[str]:
+    return request.network_ids or (ANY,)
+
+
+def _new_network(request: Any) -> Collection[str]:
+    """Give the network to be created; one that the server names is in no token's list."""
+    return (request.network.network_id or ANY,)
+
+
 def _submitted_device(data: bytes) -> Collection[str]:
     view = SubmitRequestView()
     try:
@@ -55,6 +78,7 @@ def _is_of_a_signature(request: Any) -> bool:
 
 _TELEMETRY = "/spacelink.v1.TelemetryService/"
 _SESSION = "/spacelink.v1.SessionService/"
+_NETWORK = "/spacelink.v1.NetworkService/"
 _PARTNER = "/spacelink.v1.PartnerService/"
 _TOKENS = "/spacelink.admin.v1.TokenService/"
 _GOVERNANCE = "/spacelink.admin.v1.GovernanceService/"
@@ -73,6 +97,19 @@ RULES: Rules = {
     _TELEMETRY + "WatchTelemetry": Access("telemetry:read", devices=_device_ids),
     _SESSION + "CreateSession": PUBLIC,
     _SESSION + "GetSession": AUTHENTICATED,
+    # Terms and lists of devices are about all devices of a network.
+    _NETWORK + "CreateNetwork": Access("networks:write", _device_ids, _new_network),
+    _NETWORK + "GetNetwork": Access("networks:read", networks=_network_id),
+    _NETWORK + "ListNetworks": Access("networks:read", networks=_network_ids),
+    _NETWORK + "UpdateNetwork": Access("networks:write", _all, _network_id),
+    _NETWORK + "UpdateNetworkDevices": Access("networks:write", _changed_devices, _network_id),
+    _NETWORK + "ListNetworkDevices": Access("networks:read", _all, _network_id),
+    _NETWORK + "CreateScoreProfile": Access("networks:write", _all, _all),
+    _NETWORK + "ListScoreProfiles": Access("networks:read"),
+    _NETWORK + "GetNetworkHealth": Access("networks:read", _device_ids, _network_id),
+    _NETWORK + "GetNetworkSla": Access("networks:read", _device_ids, _network_id),
+    _NETWORK + "GetNetworkTrend": Access("networks:read", _device_ids, _network_id),
+    _NETWORK + "ListIncidents": Access("networks:read", _device_ids, _network_id),
     _PARTNER + "GenerateApiKey": Access("partners:write"),
     _PARTNER + "RotateApiKey": Access("partners:write"),
     _PARTNER + "RevokeApiKey": Access("partners:write"),

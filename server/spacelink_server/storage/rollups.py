@@ -280,7 +280,7 @@ def _metric(
         np.array([value or 0.0 for value in total], np.float64),
         np.array(low, np.float64),
         np.array(high, np.float64),
-        _decode([data or b"" for data in histogram]),
+        decode_histograms([data or b"" for data in histogram]),
     )
 
 
@@ -303,7 +303,8 @@ def _extra_cells(extra: pb.RollupExtra | None) -> tuple[Any, Any, Any, Any, Any]
     return extra.count, extra.sum, extra.min, extra.max, extra.histogram
 
 
-def _decode(data: Sequence[bytes]) -> Histograms:
+def decode_histograms(data: Sequence[bytes]) -> Histograms:
+    """Read stored histograms; empty bytes are none."""
     pairs = np.frombuffer(b"".join(data), _PAIR)
     lengths = np.array([0, *map(len, data)], np.int64) // _PAIR.itemsize
     return Histograms(np.cumsum(lengths), pairs["bucket"].astype(np.int64), pairs["count"].astype(np.int64))

@@ -22,6 +22,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    text,
 )
 
 from spacelink.columns import METRICS
@@ -335,4 +336,65 @@ request_results = Table(
     Column("method", name(128), nullable=False),
     Column("result", Text, nullable=False),  # JSON
     Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+# Named sets of devices. sla is a spacelink.v1.Sla as JSON.
+networks = Table(
+    "networks",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("network_id", name(128), primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("sla", Text, nullable=False),
+    Column("profile_id", name(128), nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+# A device may be in any number of networks, before it ever sent a sample too.
+network_devices = Table(
+    "network_devices",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("network_id", name(128), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
+)
+
+# Score profiles of the tenants' own. profile is a spacelink.v1.ScoreProfile as
+# JSON; it never changes.
+score_profiles = Table(
+    "score_profiles",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("profile_id", name(128), primary_key=True),
+    Column("profile", Text, nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+_OPEN = text("end_time_unix_nano IS NULL")
+
+# What was wrong with a device, and when. The unique index lets only one server
+# open an incident of a device and cause, until it is closed.
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("incident_id", name(32), primary_key=True),
+    Column("device_id", name(128), nullable=False),
+    Column("cause", Integer, nullable=False),  # spacelink.v1.IncidentCause
+    Column("start_time_unix_nano", BigInteger, nullable=False),
+    Column("detect_time_unix_nano", BigInteger, nullable=False),
+    Column("end_time_unix_nano", BigInteger),  # NULL: it is open
+    Column("measured", Double, nullable=False),
+    Column("threshold", Double, nullable=False),
+    Index(
+        "incidents_open",
+        "tenant_id",
+        "device_id",
+        "cause",
+        unique=True,
+        sqlite_where=_OPEN,
+        postgresql_where=_OPEN,
+    ),
+    Index("incidents_by_time", "tenant_id", "start_time_unix_nano", "incident_id"),
+    Index("incidents_by_device", "tenant_id", "device_id", "cause", "start_time_unix_nano"),
 )

@@ -59,9 +59,11 @@ def update(connection: sa.Connection, tenant: Tenant) -> None:
     versions.count_up(connection, tenant_version)
 
 
-def get(connection: sa.Connection, tenant_id: str) -> Tenant | None:
-    """Read a tenant."""
-    row = connection.execute(sa.select(tenants).where(tenants.c.tenant_id == tenant_id)).one_or_none()
+def get(connection: sa.Connection, tenant_id: str, *, locked: bool = False) -> Tenant | None:
+    """Read a tenant; if it is to be locked, no other transaction that locks it runs until this one ends."""
+    query = sa.select(tenants).where(tenants.c.tenant_id == tenant_id)
+    # SQLite has one writer anyway, and SQLAlchemy leaves the clause out for it.
+    row = connection.execute(query.with_for_update() if locked else query).one_or_none()
     return _from_row(row) if row else None
 
 

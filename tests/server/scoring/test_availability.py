@@ -51,17 +51,18 @@ MAINTENANCE = [
 
 @pytest.fixture(scope="module")
 def march() -> Samples:
-    """A device at 1 Hz, in no order, with some of the time before and after the month."""
+    """A device at 1 Hz where something happens, at 0.1 Hz elsewhere, also around the month."""
     seconds = np.arange(-300, 31 * DAY + 300)
-    is_silent = np.zeros(len(seconds), np.bool_)
+    is_sampled = seconds % 10 == 0
     status = np.full(len(seconds), DeviceStatus.DEVICE_STATUS_ACTIVE, np.uint8)
-    for start, end in SILENCE:
-        is_silent |= (seconds >= start) & (seconds < end)
-    for start, end, _ in OUTAGES + DIPS:
+    for start, end, *_ in OUTAGES + DIPS + SILENCE:
+        is_sampled |= (seconds >= start - 100) & (seconds < end + 100)
+    for start, end, *_ in OUTAGES + DIPS:
         status[(seconds >= start) & (seconds < end)] = DeviceStatus.DEVICE_STATUS_OFFLINE
-    time = (MARCH + seconds) * SECOND_NS
-    samples = Samples.of_device(0, time, status=status)
-    return samples.take(np.random.default_rng(3).permutation(np.flatnonzero(~is_silent)))
+    for start, end in SILENCE:
+        is_sampled &= (seconds < start) | (seconds >= end)
+    rows = np.random.default_rng(3).permutation(np.flatnonzero(is_sampled))
+    return Samples.of_device(0, (MARCH + seconds[rows]) * SECOND_NS, status=status[rows])
 
 
 def windows(rows: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -103,6 +103,7 @@ async def test_a_repeated_call_gives_what_was_created(installation: Installation
         ({"tenant_id": "acme\n"}, "tenant.tenant_id"),
         ({"tenant_id": "a" * 65}, "tenant.tenant_id"),
         ({"display_name": "x" * 1001}, "tenant.display_name"),
+        ({"display_name": "a\0b"}, "tenant.display_name"),
         ({"samples_per_day": -1}, "tenant.samples_per_day"),
         ({"samples_per_day": 10**15 + 1}, "tenant.samples_per_day"),
         ({"max_devices": -1}, "tenant.max_devices"),

@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from spacelink import _pymacaroons
 from spacelink.admin.v1 import account_pb2, audit_pb2, governance_pb2, tenant_pb2, token_pb2
 from spacelink.token import Token, TokenIdentifier
-from spacelink.v1 import partner_pb2, session_pb2, telemetry_pb2
+from spacelink.v1 import network_pb2, partner_pb2, session_pb2, telemetry_pb2
 from spacelink_server.access.rules import AUTHENTICATED, PUBLIC, Access
 from spacelink_server.services.scopes import RULES, SCOPES, tenant_of
 
@@ -17,6 +17,7 @@ OURS = (
     account_pb2,
     audit_pb2,
     governance_pb2,
+    network_pb2,
     partner_pb2,
     session_pb2,
     telemetry_pb2,

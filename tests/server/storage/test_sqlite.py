@@ -148,14 +148,14 @@ def test_a_reader_that_pauses_does_not_hold_the_log(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segment_pages, "_PAGE_ROWS", 1)
-    submit(store, *(segment("d", n) for n in range(3)))
+    submit(store, *(segment("d", n) for n in range(20)))
     parts = reading.read(store, TENANT, "d", 0, FOREVER)
     next(parts)
-    submit(store, segment("d", 3))
+    submit(store, segment("d", 20))
     with store._engine.connect() as connection:
         busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     assert not busy
-    assert len(list(parts)) == 3
+    assert len(list(parts)) == 20
 
 
 def test_finding_forgotten_limits_reads_no_others(store: SqliteStore) -> None:

@@ -165,7 +165,13 @@ def _update(connection: Connection, call: Call, request: pb.UpdateTenantRequest)
         raise tenant_not_found(request.tenant_id)
     changes: dict[str, Any] = {
         name: getattr(request, name)
-        for name in ("display_name", "samples_per_day", "max_devices", *_RETENTIONS)
+        for name in (
+            "display_name",
+            "samples_per_day",
+            "max_devices",
+            "raw_retention_days",
+            "rollup_retention_days",
+        )
         if request.HasField(name)
     }
     if request.update_domains:

@@ -225,7 +225,14 @@ def test_tenants(recorder: Recorder, admin: AdminClient) -> None:
             key_version=2, old_key_expire_time=NOON_MESSAGE
         ),
     }
-    made = admin.create_tenant("acme", display_name="Acme", samples_per_day=10, domains=["a.example"])
+    made = admin.create_tenant(
+        "acme",
+        display_name="Acme",
+        samples_per_day=10,
+        domains=["a.example"],
+        raw_retention_days=30,
+        rollup_retention_days=365,
+    )
     assert made == acme
     request = recorder.take("CreateTenant").request
     message.ClearField("key_version")

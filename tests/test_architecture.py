@@ -10,6 +10,7 @@ import pytest
 
 import spacelink
 import spacelink_agent
+import spacelink_rest
 import spacelink_server
 
 if TYPE_CHECKING:
@@ -132,6 +133,17 @@ def test_client_imports_neither_server_nor_agent() -> None:
 def test_agent_imports_the_client_only() -> None:
     for name, path in modules(spacelink_agent).items():
         assert "spacelink_server" not in top_level(imports(path)), name
+
+
+def test_the_bridge_imports_the_client_only() -> None:
+    for name, path in modules(spacelink_rest).items():
+        assert not top_level(imports(path)) & {"spacelink_server", "spacelink_agent"}, name
+
+
+def test_nothing_imports_the_bridge() -> None:
+    for package in (spacelink, spacelink_agent, spacelink_server):
+        for name, path in modules(package).items():
+            assert "spacelink_rest" not in top_level(imports(path)), name
 
 
 def test_server_does_not_import_the_agent() -> None:

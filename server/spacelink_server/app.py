@@ -10,6 +10,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from spacelink._listeners import ConfigError
 from spacelink.admin.v1 import (
     account_pb2,
     account_pb2_grpc,
@@ -35,7 +36,6 @@ from spacelink.v1 import (
 from spacelink_server.access import first_start
 from spacelink_server.access.control import AccessControl
 from spacelink_server.access.writes import Database
-from spacelink_server.config import ConfigError
 from spacelink_server.ingest.committer import Committer
 from spacelink_server.ingest.live import LiveFeed
 from spacelink_server.ingest.registry import StreamRegistry
@@ -62,8 +62,9 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from spacelink._listeners import Address
     from spacelink_server.access.keys import KeyRing
-    from spacelink_server.config import Address, ServerConfig
+    from spacelink_server.config import ServerConfig
     from spacelink_server.storage.sql_store import SqlStore
 
 logger = logging.getLogger(__name__)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from spacelink._listeners import Address, ConfigError, parse_networks
 from spacelink.cli._moments import DurationParam
 from spacelink.cli.settings import config_file, setting
-from spacelink_server.config import Address, ConfigError, ServerConfig, Tls, parse_networks
+from spacelink_server.config import ServerConfig, Tls
 from spacelink_server.maintenance.maintenance import Schedule
 from spacelink_server.running import FAILURES, run, start_logging
 from spacelink_server.workers import supervise

@@ -9,12 +9,13 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from spacelink_server.config import ConfigError
+from spacelink._listeners import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from spacelink_server.config import Address, ServerConfig
+    from spacelink._listeners import Address
+    from spacelink_server.config import ServerConfig
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 

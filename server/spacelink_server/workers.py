@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection
 from typing import TYPE_CHECKING
 
+from spacelink._listeners import ConfigError
 from spacelink_server.access import first_start
 from spacelink_server.app import opened
-from spacelink_server.config import ConfigError
 from spacelink_server.running import FAILURES, run, start_logging
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
-    from spacelink_server.config import Address, ServerConfig
+    from spacelink._listeners import Address
+    from spacelink_server.config import ServerConfig
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from spacelink.cli import _rows
+from spacelink import _rows
 from spacelink.columns import METRICS
 
 try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from spacelink.cli import _rows
+from spacelink import _rows
 from spacelink.cli._tables import SampleTable, print_records
 
 if TYPE_CHECKING:

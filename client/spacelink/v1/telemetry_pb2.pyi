@@ -507,6 +507,11 @@ class QueryTelemetryRequest(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    AFTER_DEVICE_ID_FIELD_NUMBER: _builtins.int
+    after_device_id: _builtins.str
+    """Only devices behind this one in their order; empty means all of them. A
+    query that was read in part goes on with it.
+    """
     @_builtins.property
     def device_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The devices wanted, at most 1000; none means all."""
@@ -530,10 +535,11 @@ class QueryTelemetryRequest(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         metrics: _abc.Iterable[_builtins.str] | None = ...,
+        after_device_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_ids", b"device_ids", "end_time", b"end_time", "metrics", b"metrics", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_device_id", b"after_device_id", "device_ids", b"device_ids", "end_time", b"end_time", "metrics", b"metrics", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -124,7 +124,10 @@ class TelemetryService(TelemetryServiceServicer):
         """Stream samples, as they are stored where possible."""
         start, end = _range(request)
         tenant_id = call.current().tenant_id
-        for device_id in await self._devices(request.device_ids):
+        after = request.after_device_id
+        if after:
+            _check_device_id("after_device_id", after)
+        for device_id in await self._devices(request.device_ids, after=after):
             parts = reading.read(self._store, tenant_id, device_id, start, end)
             async for payload in self._in_thread(_payloads(parts, request.metrics)):
                 yield embed(pb.QueryTelemetryResponse.BATCH_FIELD_NUMBER, payload)
@@ -289,10 +292,12 @@ def _check_device_ids(device_ids: Sequence[str]) -> None:
             "device_ids", f"{len(device_ids)} devices; expected at most {_MAX_DEVICE_IDS}"
         )
     for index, device_id in enumerate(device_ids):
-        if not is_identifier(device_id):
-            raise InvalidRequestError(
-                f"device_ids[{index}]", f"expected {IDENTIFIER_RULE}", "INVALID_DEVICE_ID"
-            )
+        _check_device_id(f"device_ids[{index}]", device_id)
+
+
+def _check_device_id(field: str, device_id: str) -> None:
+    if not is_identifier(device_id):
+        raise InvalidRequestError(field, f"expected {IDENTIFIER_RULE}", "INVALID_DEVICE_ID")
 
 
 def _range(request: pb.QueryTelemetryRequest | pb.SummarizeTelemetryRequest) -> tuple[int, int]:

@@ -213,6 +213,22 @@ def test_devices_come_one_after_the_other(stub: TelemetryServiceStub, device_id:
     assert everything == sorted(everything)
 
 
+def test_a_query_goes_on_behind_a_device(stub: TelemetryServiceStub, device_id: str) -> None:
+    ids = [f"{device_id}-{letter}" for letter in "abc"]
+    for name in ids:
+        submit(stub, batch(name, (0,), latency_ms=[1]))
+    assert [answer.device_id for answer in query(stub, *ids, after_device_id=ids[0])] == ids[1:]
+    assert query(stub, *ids, after_device_id=ids[2]) == []
+    everything = [answer.device_id for answer in query(stub)]
+    behind = [answer.device_id for answer in query(stub, after_device_id=ids[0])]
+    assert behind == everything[everything.index(ids[1]) :]
+    status = refused(lambda: query(stub, after_device_id="no good"))
+    assert (status["reason"], status["BadRequest"].field_violations[0].field) == (
+        "INVALID_DEVICE_ID",
+        "after_device_id",
+    )
+
+
 def test_many_segments(stub: TelemetryServiceStub, device_id: str) -> None:
     times = np.arange(300) * HOUR * 2
     written = columns(device_id, times.tolist(), latency_ms=np.arange(300))

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spacelink_server.scoring import groups
-from spacelink_server.storage.rollups import DAY, HISTOGRAM_METRICS, HOUR, MINUTE, Histograms, MetricRollups, Rollups
+from spacelink_server.storage.rollups import (
+    DAY,
+    HISTOGRAM_METRICS,
+    HOUR,
+    MINUTE,
+    Histograms,
+    MetricRollups,
+    Rollups,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

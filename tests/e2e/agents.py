@@ -123,6 +123,9 @@ class AgentProcess:
     process: subprocess.Popen[bytes]
     log_file: Path
 
+    def __post_init__(self) -> None:
+        WATCH.log(self.log_file)
+
     @property
     def log(self) -> str:
         return self.log_file.read_text()
@@ -155,7 +158,6 @@ def agent_processes(directory: Path) -> Iterator[StartAgent]:
         names = ["--server", server.address, "--token-file", str(server.token_file)]
         names += ["--device-id", recording.device_id]
         files = ["--file", str(recording.path), "--spool", str(spool)]
-        WATCH.log(log_file)
         with log_file.open("ab") as log:
             process = subprocess.Popen([*command, *names, *files, *flags], stdout=log, stderr=log)
         started.append(AgentProcess(process, log_file))

@@ -38,6 +38,10 @@ _STEP_SECONDS = 3.0
 # Silence takes a minute, and looking for it goes over all devices.
 _SILENCE_STEPS = 5
 
+# What happened longer ago is history, such as a recording that is imported, and
+# nobody is to be called for it. Outages of a day delay telemetry by a day.
+_LIVE_NS = 86_400 * 1_000_000_000
+
 # What may wait for the next step: over a hundred thousand samples. Ingest never
 # waits for detection; past this, imports at full speed go unjudged.
 _MAX_WAITING_BYTES = 16 * 1024 * 1024
@@ -75,7 +79,10 @@ class IncidentDetection:
     def observe(self, tenant_id: str, segments: Sequence[Segment]) -> None:
         """Hear of committed segments; the next step judges them."""
         waiting = self._waiting.setdefault(tenant_id, {})
+        oldest = self._clock() - _LIVE_NS
         for segment in segments:
+            if segment.last_time < oldest:
+                continue
             if self._waiting_bytes >= _MAX_WAITING_BYTES:
                 self._left_out += 1
                 continue

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spacelink._wire import BatchView
 from spacelink.v1.telemetry_pb2 import DeviceStatus
 from spacelink_server.scoring import emodel, qoo, window
 from spacelink_server.scoring.samples import Samples
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spacelink.columns import TelemetryColumns
+    from spacelink_server.storage.segments import Segment
 
     Counts = NDArray[np.int64]
     Numbers = NDArray[np.float64]
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 # A terminal's own metric that marks a sample as part of a capacity test: 1 while
 # one runs. The downlink of all other samples is usage.
 CAPACITY_TEST = "capacity_test"
+
+_MISSING = np.array([np.nan], "<f4").tobytes()
 
 # What voice is scored with: the codec that most telephone systems agree on.
 VOICE_CODEC = "g711_plc"
@@ -134,6 +138,39 @@ def samples_of(device: int, columns: TelemetryColumns) -> Samples:
         packet_loss_percent=columns.metrics.get("packet_loss_percent"),
         status=columns.status,
     )
+
+
+def live_samples(devices: Sequence[int], segments: Sequence[Segment]) -> Samples:
+    """Give the samples of segments just committed to detection.
+
+    Of small segments there are thousands a second: their bytes are joined and
+    looked at once, which takes a tenth of decoding each.
+
+    Args:
+        devices: the number of each segment's device.
+        segments: at least one.
+    """
+    views = [_parsed(segment.payload) for segment in segments]
+    counts = [segment.sample_count for segment in segments]
+
+    def column(name: str, missing: bytes) -> bytes:
+        return b"".join(
+            [getattr(view, name) or missing * count for view, count in zip(views, counts, strict=True)]
+        )
+
+    return Samples(
+        np.repeat(np.array(devices, np.int64), counts),
+        np.frombuffer(column("time_unix_nano", b""), "<i8"),
+        np.frombuffer(column("latency_ms", _MISSING), "<f4"),
+        np.frombuffer(column("packet_loss_percent", _MISSING), "<f4"),
+        np.frombuffer(column("status", b"\0"), np.uint8),
+    )
+
+
+def _parsed(payload: bytes) -> Any:
+    view = BatchView()
+    view.ParseFromString(payload)
+    return view
 
 
 def _is_offline(columns: TelemetryColumns) -> NDArray[np.bool_]:

@@ -98,7 +98,7 @@ class _Total:
         np.maximum.at(self._last_time, device, sums.last_time[rows])
         lengths = np.diff(sums.latency.offsets)
         kept = np.repeat(rows, lengths)
-        self._add_entries(
+        self.add_latencies(
             np.repeat(device, lengths[rows]), sums.latency.buckets[kept], sums.latency.counts[kept]
         )
 
@@ -119,7 +119,7 @@ class _Total:
         )
         self._last_time[device] = max(self._last_time[device], int(columns.time_unix_nano[-1]))
         buckets = histogram.buckets(latency)
-        self._add_entries(np.full(len(buckets), device), buckets, np.ones(len(buckets), np.int64))
+        self.add_latencies(np.full(len(buckets), device), buckets, np.ones(len(buckets), np.int64))
 
     def measures(self, percentiles: Sequence[float]) -> Measures:
         """Give what all of it comes to; the burst ratio and capacity tests are not in rollups."""
@@ -141,7 +141,8 @@ class _Total:
             throughput_mbps=missing,
         )
 
-    def _add_entries(self, device: Counts, buckets: Counts, counts: Counts) -> None:
+    def add_latencies(self, device: Counts, buckets: Counts, counts: Counts) -> None:
+        """Add entries of histograms of latency."""
         self._entries.append((device, buckets, counts))
 
 
@@ -192,10 +193,11 @@ class _Reader:
         self, connection: Connection, window: int, span: tuple[int, int], device_ids: Sequence[str]
     ) -> None:
         """Cover a span with rollups of a length, or of finer ones where these cannot be used."""
-        if span[0] >= span[1]:
+        if span[0] >= span[1] or not device_ids:
             return
-        sums = rollup_sums.read_sums(connection, self._q.tenant_id, device_ids, window, span)
-        ours = np.array([self._number[device_id] for device_id in device_ids], np.int64)
+        rest = self._cover_whole(connection, window, span, device_ids)
+        ours = np.array([self._number[device_id] for device_id in rest], np.int64)
+        sums = rollup_sums.read_sums(connection, self._q.tenant_id, rest, window, span)
         sums = sums._replace(device=ours[sums.device])
         usable = ~self._is_touched(sums) & (sums.last_time < self._q.end)
         self._total.add_sums(sums, usable)
@@ -208,6 +210,28 @@ class _Reader:
             finer.setdefault(start, []).append(self._q.device_ids[device])
         for start, some in finer.items():
             self._cover(connection, _FINER[window], (start, start + window), some)
+
+    def _cover_whole(
+        self, connection: Connection, window: int, span: tuple[int, int], device_ids: Sequence[str]
+    ) -> list[str]:
+        """Cover a span of devices all of whose rollups can be used; give the others.
+
+        The database adds these up, which is most of what there is to do.
+        """
+        totals = rollup_sums.read_totals(connection, self._q.tenant_id, device_ids, window, span)
+        ours = np.array([self._number[device_id] for device_id in device_ids], np.int64)
+        device = ours[totals.device]
+        whole = (totals.last_time < self._q.end) & (
+            (totals.last_time < self._reach[0, device]) | (totals.first_time > self._reach[1, device])
+        )
+        self._total.add_sums(totals._replace(device=device), whole)
+        covered = [device_ids[place] for place in totals.device[whole].tolist()]
+        if covered:
+            place, latency = rollup_sums.read_latencies(connection, self._q.tenant_id, covered, window, span)
+            ours = np.array([self._number[device_id] for device_id in covered], np.int64)
+            lengths = np.diff(latency.offsets)
+            self._total.add_latencies(np.repeat(ours[place], lengths), latency.buckets, latency.counts)
+        return [device_ids[place] for place in totals.device[~whole].tolist()]
 
     def _is_touched(self, sums: Sums) -> NDArray[np.bool_]:
         """Tell which windows have their samples in one range of time with segments."""

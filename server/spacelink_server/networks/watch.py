@@ -13,7 +13,7 @@ import numpy as np
 
 from spacelink.columns import TelemetryColumns
 from spacelink.v1 import network_pb2 as pb
-from spacelink_server.networks.measures import samples_of
+from spacelink_server.networks.measures import live_samples, samples_of
 from spacelink_server.scoring.degradation import SLOT_NS, Detector
 from spacelink_server.scoring.detector_state import BASELINE_SLOTS, DetectorState
 from spacelink_server.scoring.incidents import Cause
@@ -111,9 +111,12 @@ class TenantWatch:
             now,
         )
         taken = self._prepared & segments.keys()
-        parts = [self._samples(device_id, segments[device_id]) for device_id in sorted(taken)]
-        if parts:
-            changes += self._changes(self._detector.feed(Samples.concatenate(parts), now))
+        heard = [segment for device_id in sorted(taken) for segment in segments[device_id]]
+        for segment in heard:
+            self._newest[segment.device_id] = max(self._newest.get(segment.device_id, 0), segment.last_time)
+        if heard:
+            samples = live_samples([self._rows[segment.device_id] for segment in heard], heard)
+            changes += self._changes(self._detector.feed(samples, now))
         return changes, taken
 
     def look_for_silence(self, now: int) -> list[Change]:
@@ -189,13 +192,6 @@ class TenantWatch:
         for incident in self._store.read(lambda c: incidents.open_of(c, self._tenant_id, wanted)):
             cause = _CAUSES_BY_NUMBER[incident.cause]
             self._detector.mark_open(self._rows[incident.device_id], cause, incident.start_time)
-
-    def _samples(self, device_id: str, segments: Sequence[Segment]) -> Samples:
-        self._newest[device_id] = max(
-            self._newest.get(device_id, 0), *(segment.last_time for segment in segments)
-        )
-        parts = [reading.columns_of(segment) for segment in segments]
-        return Samples.concatenate([samples_of(self._rows[device_id], columns) for columns in parts])
 
     def _columns(self, device_id: str, start: int, end: int) -> Iterator[TelemetryColumns]:
         for part in reading.read(self._store, self._tenant_id, device_id, start, end):

@@ -37,6 +37,10 @@ _TENANT_RULE = (
 _DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,62}", re.ASCII)
 _MAX_DOMAINS = 100
 
+_RETENTIONS = ("raw_retention_days", "rollup_retention_days")
+# A century: what is kept longer is kept for ever.
+_MAX_RETENTION_DAYS = 36_525
+
 # With the installation's key end the tokens of all operators, and with them the
 # only way to mint others: time for one command.
 _LEAST_OPERATOR_OVERLAP = 60 * 1_000_000_000
@@ -70,6 +74,8 @@ class TenantService(TenantServiceServicer):
                 wanted.max_devices,
                 tuple(wanted.domains),
                 time.time_ns(),
+                wanted.raw_retention_days,
+                wanted.rollup_retention_days,
             ),
             "tenant.",
         )
@@ -159,7 +165,13 @@ def _update(connection: Connection, call: Call, request: pb.UpdateTenantRequest)
         raise tenant_not_found(request.tenant_id)
     changes: dict[str, Any] = {
         name: getattr(request, name)
-        for name in ("display_name", "samples_per_day", "max_devices")
+        for name in (
+            "display_name",
+            "samples_per_day",
+            "max_devices",
+            "raw_retention_days",
+            "rollup_retention_days",
+        )
         if request.HasField(name)
     }
     if request.update_domains:
@@ -178,6 +190,9 @@ def _checked(tenant: Tenant, prefix: str = "") -> Tenant:
     for name in ("samples_per_day", "max_devices"):
         if not 0 <= getattr(tenant, name) <= _MAX_AMOUNT:
             raise InvalidRequestError(prefix + name, f"expected 0, for no limit, to {_MAX_AMOUNT}")
+    for name in _RETENTIONS:
+        if not 0 <= getattr(tenant, name) <= _MAX_RETENTION_DAYS:
+            raise InvalidRequestError(prefix + name, f"expected 0, for ever, to {_MAX_RETENTION_DAYS} days")
     if len(tenant.domains) > _MAX_DOMAINS:
         raise InvalidRequestError(prefix + "domains", f"expected at most {_MAX_DOMAINS}")
     for index, domain in enumerate(tenant.domains):
@@ -194,6 +209,7 @@ def _detail(tenant: Tenant) -> dict[str, Any]:
         "samples_per_day": tenant.samples_per_day,
         "max_devices": tenant.max_devices,
         "domains": list(tenant.domains),
+        **{name: getattr(tenant, name) for name in _RETENTIONS},
     }
 
 
@@ -219,6 +235,8 @@ def _messages(connection: Connection, rows: Sequence[Tenant]) -> list[pb.Tenant]
             domains=row.domains,
             create_time=_requests.timestamp(row.create_time),
             key_version=versions[row.tenant_id],
+            raw_retention_days=row.raw_retention_days,
+            rollup_retention_days=row.rollup_retention_days,
         )
         for row in rows
     ]

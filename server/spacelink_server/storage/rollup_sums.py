@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -64,6 +64,52 @@ _COLUMNS = (
 )
 
 
+def read_totals(
+    connection: sa.Connection,
+    tenant_id: str,
+    device_ids: Sequence[str],
+    window_seconds: int,
+    span: tuple[int, int],
+) -> Sums:
+    """Add the rollups of each device up, where there are any; histograms are left out.
+
+    Returns:
+        One window for each device, with the start of its first.
+    """
+    first, *summed = _COLUMNS
+    times = (sa.func.min(first), sa.func.min(summed[0]), sa.func.max(summed[1]))
+    query = (
+        sa.select(_r.device_id, *times, *(sa.func.sum(column) for column in summed[2:]))
+        .where(*_within(tenant_id, device_ids, window_seconds, span))
+        .group_by(_r.device_id)
+    )
+    rows = connection.execute(query).all()
+    ids, *cells = list(zip(*rows, strict=True)) or [()] * (1 + len(_COLUMNS))
+    return _sums(device_ids, ids, cells, [b""] * len(rows))
+
+
+def read_latencies(
+    connection: sa.Connection,
+    tenant_id: str,
+    device_ids: Sequence[str],
+    window_seconds: int,
+    span: tuple[int, int],
+) -> tuple[NDArray[np.int64], Histograms]:
+    """Read histograms of latency.
+
+    Returns:
+        Which device each is of, and the histograms.
+    """
+    rows = _fetch(
+        connection,
+        sa.select(_r.device_id, _r.latency_ms_histogram).where(
+            *_within(tenant_id, device_ids, window_seconds, span)
+        ),
+    )
+    ids, histograms = zip(*rows, strict=True) if rows else ((), ())
+    return _numbers(device_ids, ids), decode_histograms([data or b"" for data in histograms])
+
+
 def read_sums(
     connection: sa.Connection,
     tenant_id: str,
@@ -73,18 +119,11 @@ def read_sums(
 ) -> Sums:
     """Read the rollups of devices; see rollups.read_rollups."""
     query = sa.select(_r.device_id, _r.latency_ms_histogram, *_COLUMNS).where(
-        _r.tenant_id == tenant_id,
-        _r.window_seconds == window_seconds,
-        _r.device_id.in_(device_ids),
-        _r.window_start_unix >= span[0],
-        _r.window_start_unix < span[1],
+        *_within(tenant_id, device_ids, window_seconds, span)
     )
-    rows = connection.execute(query).all()
+    rows = _fetch(connection, query)
     ids, histograms, *cells = zip(*rows, strict=True) if rows else [()] * (2 + len(_COLUMNS))
-    number = {device_id: place for place, device_id in enumerate(device_ids)}
-    device = np.array([number[device_id] for device_id in ids], np.int64)
-    columns = [np.array(column, dtype) for column, dtype in zip(cells, _DTYPES, strict=True)]
-    return Sums._make([device, *columns, decode_histograms([data or b"" for data in histograms])])
+    return _sums(device_ids, ids, cells, histograms)
 
 
 def pending(
@@ -125,3 +164,33 @@ def arrived(
     )
     ordered = query.order_by(t.device_id, t.first_time_unix_nano, t.segment_id)
     return [Segment._make(row) for row in connection.execute(ordered)]
+
+
+def _within(
+    tenant_id: str, device_ids: Sequence[str], window_seconds: int, span: tuple[int, int]
+) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        _r.tenant_id == tenant_id,
+        _r.window_seconds == window_seconds,
+        _r.device_id.in_(device_ids),
+        _r.window_start_unix >= span[0],
+        _r.window_start_unix < span[1],
+    )
+
+
+def _fetch(connection: sa.Connection, query: sa.Select[Any]) -> list[Any]:
+    # Tens of thousands of rows: the driver's own tuples, which need no conversion.
+    return list(connection.execute(query).cursor.fetchall())
+
+
+def _sums(
+    device_ids: Sequence[str], ids: Sequence[str], cells: Sequence[Any], histograms: Sequence[bytes | None]
+) -> Sums:
+    columns = [np.array(column, dtype) for column, dtype in zip(cells, _DTYPES, strict=True)]
+    latency = decode_histograms([data or b"" for data in histograms])
+    return Sums._make([_numbers(device_ids, ids), *columns, latency])
+
+
+def _numbers(device_ids: Sequence[str], ids: Sequence[str]) -> NDArray[np.int64]:
+    number = {device_id: place for place, device_id in enumerate(device_ids)}
+    return np.array([number[device_id] for device_id in ids], np.int64)

@@ -39,8 +39,6 @@ _T = TypeVar("_T")
 _Loaded = TypeVar("_Loaded")
 _Made = TypeVar("_Made")
 
-_FILE = "spacelink.db"
-
 # Rows in one INSERT. Each statement gives up Python's global lock and has to
 # win it back from a busy event loop, so a group is written with few statements;
 # fixed sizes keep the statements in sqlite3's cache.
@@ -81,8 +79,6 @@ class SqliteStore(SqlStore):
         self._lock = contextlib.ExitStack()
         with as_unavailable():
             self._lock.enter_context(locked(directory))
-            # SQLite gives the files beside it the same mode.
-            (directory / _FILE).touch(mode=0o600)
         engine = make_engine(directory)
         super().__init__(engine, engine, engine)
         self._writer: sa.Connection | None = None
@@ -338,6 +334,8 @@ def locked(directory: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataDirectoryInUseError(f"{directory} is in use by another server") from None
+        # SQLite gives the files beside it the same mode.
+        path_of(directory).touch(mode=0o600)
         yield
     finally:
         os.close(descriptor)

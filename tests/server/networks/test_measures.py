@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 
+from spacelink.columns import TelemetryColumns
 from spacelink_server.networks import measures
-from spacelink_server.networks.measures import Measures, measure, nothing, voice
+from spacelink_server.networks.measures import Measures, live_samples, measure, nothing, samples_of, voice
 from spacelink_server.scoring import qoo
-from tests.server.samples import SECOND, T0, columns
+from spacelink_server.scoring.samples import Samples
+from tests.server.samples import SECOND, T0, columns, segments
 
 NAN = float("nan")
 
@@ -68,3 +71,20 @@ def test_voice_is_the_e_model_of_what_was_measured() -> None:
     # Half the round trip, 40 ms of jitter buffer and 20 of G.711.
     assert quality.one_way_delay_ms.tolist() == [100]
     assert quality.r_factor[0] == pytest.approx(93.2)
+
+
+def test_live_samples_are_those_of_the_segments() -> None:
+    sent = [
+        *segments("b", [3, 4, 9], latency_ms=[1, NAN, 3], packet_loss_percent=[0, 100, 2.5]),
+        *segments("a", [1], status=["OFFLINE"], downlink_mbps=[3]),
+        *segments("b", [10, 11], status=["ACTIVE", "DEGRADED"], packet_loss_percent=[1, 2]),
+    ]
+    numbers = [7, 2, 7]
+    alone = [
+        samples_of(number, TelemetryColumns.decode(each.payload))
+        for number, each in zip(numbers, sent, strict=True)
+    ]
+    expected, found = Samples.concatenate(alone), live_samples(numbers, sent)
+    for column in fields(Samples):
+        np.testing.assert_array_equal(getattr(found, column.name), getattr(expected, column.name))
+        assert getattr(found, column.name).dtype == getattr(expected, column.name).dtype

@@ -12,11 +12,12 @@ from spacelink.admin.v1 import tenant_pb2 as pb
 from spacelink.admin.v1.tenant_pb2_grpc import TenantServiceServicer
 from spacelink_server.access.call import current
 from spacelink_server.access.errors import tenant_not_found
+from spacelink_server.access.tenancy import add_key, create_tenant
 from spacelink_server.errors import InvalidRequestError, RequestError
 from spacelink_server.services import _requests
 from spacelink_server.storage import audit, tenants
 from spacelink_server.storage.audit import Event
-from spacelink_server.storage.tenants import Tenant, TenantKey
+from spacelink_server.storage.tenants import Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,8 +119,7 @@ class TenantService(TenantServiceServicer):
                     "TENANT_ALREADY_EXISTS",
                     f"there is a tenant {tenant.tenant_id!r}",
                 )
-            tenants.insert(connection, tenant)
-            self._add_key(connection, tenant.tenant_id, 1)
+            create_tenant(connection, self._keys, tenant)
             _record(connection, call, tenant.tenant_id, "tenant.create", _detail(tenant))
             return {"tenant_id": tenant.tenant_id}
 
@@ -133,14 +133,10 @@ class TenantService(TenantServiceServicer):
             raise tenant_not_found(tenant_id)
         expire_time = time.time_ns() + overlap
         tenants.expire_key(connection, tenant_id, version, expire_time)
-        self._add_key(connection, tenant_id, version + 1)
+        add_key(connection, self._keys, tenant_id, version + 1)
         detail = {"key_version": version + 1, "overlap_seconds": overlap // 1_000_000_000}
         _record(connection, call, tenant_id, "tenant.rotate_key", detail)
         return version + 1, expire_time
-
-    def _add_key(self, connection: Connection, tenant_id: str, key_version: int) -> None:
-        fingerprint = self._keys.fingerprint(tenant_id, key_version)
-        tenants.insert_key(connection, TenantKey(tenant_id, key_version, fingerprint, time.time_ns(), None))
 
 
 def _update(connection: Connection, call: Call, request: pb.UpdateTenantRequest) -> pb.Tenant:

@@ -22,8 +22,10 @@ ROOMS = {
     "access": {"storage"},
     "ingest": {"access", "scoring", "storage"},
     "scoring": set[str](),
-    "services": {"access", "ingest", "scoring", "storage"},
+    "sandboxes": {"ingest", "storage"},
+    "services": {"access", "ingest", "sandboxes", "scoring", "storage", "webhooks"},
     "storage": set[str](),
+    "webhooks": {"access", "storage"},
 }
 # Who may import the composition root, and what runs it.
 ENTRIES = {

@@ -68,6 +68,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Let callers ask for the contracts without a credential.",
 )
 @setting(
+    "--webhook-allow-private",
+    is_flag=True,
+    help="Let webhooks lead to addresses that are not public, and do without TLS: for trying them out.",
+)
+@setting(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -87,6 +92,7 @@ def server(  # noqa: PLR0913 - one for each setting
     insecure: bool,
     trusted_proxy: tuple[str, ...],
     reflection: bool,
+    webhook_allow_private: bool,
     log_level: str,
 ) -> None:
     """Run the gRPC server.
@@ -113,6 +119,7 @@ def server(  # noqa: PLR0913 - one for each setting
             parse_networks("trusted_proxy", trusted_proxy),
             database=database,
             workers=workers,
+            webhook_allow_private=webhook_allow_private,
         )
     except ConfigError as error:
         raise click.UsageError(str(error)) from None

@@ -126,6 +126,7 @@ class ServerConfig:
         limits: what producers may send.
         database: the URL of a PostgreSQL database; empty means the embedded store.
         workers: how many processes serve the same addresses.
+        webhook_allow_private: webhooks may lead to any address, and do without TLS.
     """
 
     data_dir: Path
@@ -139,6 +140,7 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
     database: str = field(default="", repr=False)  # may hold a password
     workers: int = 1
+    webhook_allow_private: bool = False
 
     def __post_init__(self) -> None:
         if self.workers > 1 and not self.database:

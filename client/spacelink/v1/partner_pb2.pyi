@@ -498,7 +498,6 @@ class CreatePartnerRequest(_message.Message):
     PASSWORD_FIELD_NUMBER: _builtins.int
     SAMPLES_PER_DAY_FIELD_NUMBER: _builtins.int
     MAX_DEVICES_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant to make; as in RegisterPartnerRequest."""
     display_name: _builtins.str
@@ -513,10 +512,6 @@ class CreatePartnerRequest(_message.Message):
     """Samples the tenant may store in a day (UTC); 0 means no limit."""
     max_devices: _builtins.int
     """The most devices the tenant may have; 0 means no limit."""
-    request_id: _builtins.str
-    """Makes the call safe to repeat. 1 to 128 characters out of letters, digits
-    and . _ : / @ + -
-    """
     def __init__(
         self,
         *,
@@ -527,11 +522,10 @@ class CreatePartnerRequest(_message.Message):
         password: _builtins.str = ...,
         samples_per_day: _builtins.int = ...,
         max_devices: _builtins.int = ...,
-        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_email", b"contact_email", "display_name", b"display_name", "max_devices", b"max_devices", "password", b"password", "request_id", b"request_id", "samples_per_day", b"samples_per_day", "tenant_id", b"tenant_id", "user_name", b"user_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_email", b"contact_email", "display_name", b"display_name", "max_devices", b"max_devices", "password", b"password", "samples_per_day", b"samples_per_day", "tenant_id", b"tenant_id", "user_name", b"user_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,6 +101,12 @@ def update(connection: sa.Connection, webhook: Webhook) -> None:
     connection.execute(sa.update(webhooks).where(*_is(*webhook[:2])).values(values))
 
 
+def note_success(connection: sa.Connection, tenant_id: str, webhook_id: str) -> None:
+    """Note that an attempt succeeded."""
+    has_failed = (*_is(tenant_id, webhook_id), _w.failing_since_unix_nano.is_not(None))
+    connection.execute(sa.update(webhooks).where(*has_failed).values(failing_since_unix_nano=None))
+
+
 def delete(connection: sa.Connection, tenant_id: str, webhook_id: str) -> None:
     """Delete a webhook, and what it was yet to be sent."""
     d = webhook_deliveries.c

@@ -50,7 +50,7 @@ class LeaseRequest(NamedTuple):
         amount: how many units it has in all.
         least: fewer are of no use; at least 1.
         most: more are not wanted.
-        is_told: whether the tenant is told, once in a window, when it runs low.
+        is_told: whether the tenant is told when units run low, and out.
     """
 
     tenant_id: str
@@ -158,15 +158,16 @@ def _lease(connection: sa.Connection, request: LeaseRequest) -> Lease:
 
 
 def _tell(connection: sa.Connection, request: LeaseRequest, used: int, told: int, *, is_short: bool) -> None:
-    """Tell a tenant, once for each step, that its quota runs low or is too short for what it sends.
+    """Tell a tenant, once for each step, that its quota runs low or out.
 
     Units count when servers lease them, a share of the window before they use them.
     """
     is_low = 100 * used >= _WARNING_PERCENT * request.amount
-    percent = _EXHAUSTED_PERCENT if is_short else _WARNING_PERCENT if is_low else 0
+    is_out = is_short or used >= request.amount
+    percent = _EXHAUSTED_PERCENT if is_out else _WARNING_PERCENT if is_low else 0
     if not request.is_told or percent <= told:
         return
-    event_type = "quota.exhausted" if is_short else "quota.warning"
+    event_type = "quota.exhausted" if is_out else "quota.warning"
     data = {
         "quota": request.amount,
         "used": used,

@@ -273,11 +273,15 @@ def _cidrs(texts: Sequence[str]) -> list[str]:
     networks = set()
     for index, text in enumerate(texts):
         try:
-            networks.add(str(ip_network(text)))
+            network = ip_network(text)
         except ValueError:
+            network = None
+        # Which link an address with a scope is on, callers do not tell.
+        if network is None or "%" in text:
             raise InvalidRequestError(
                 f"cidrs[{index}]", "expected a network such as 192.0.2.0/24, without bits behind its prefix"
-            ) from None
+            )
+        networks.add(str(network))
     return sorted(networks)
 
 

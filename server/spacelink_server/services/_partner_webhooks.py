@@ -55,14 +55,14 @@ class WebhookMethods(PartnerServiceServicer):
         call = current()
         _requests.require_request_id(request.request_id)
         _requests.require_text("display_name", request.display_name)
-        await self._require_target(request.url)
+        host = await self._require_target(request.url)
         webhook = _new_webhook(call, request)
 
         def work(connection: Connection) -> Webhook:
             def make() -> dict[str, str]:
                 _require_room(connection, call)
                 webhooks.insert(connection, webhook)
-                _record(connection, call, "webhook.create", webhook, url=webhook.url)
+                _record(connection, call, "webhook.create", webhook, host=host)
                 return {"webhook_id": webhook.webhook_id}
 
             return _find(connection, call, _requests.once(connection, call, request, make)["webhook_id"])
@@ -184,9 +184,12 @@ class WebhookMethods(PartnerServiceServicer):
 
         return pb.RedeliverWebhookResponse(delivery_count=await self._database.write(work))
 
-    async def _require_target(self, url: str) -> None:
+    async def _require_target(self, url: str) -> str:
+        """Give the host of a URL: the rest may well be a secret."""
         try:
-            await self._targets.resolve(self._targets.parse(url))
+            target = self._targets.parse(url)
+            await self._targets.resolve(target)
+            return target.authority
         except TargetError as error:
             raise InvalidRequestError("url", str(error), "INVALID_WEBHOOK_TARGET") from None
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 # Far more than any answer's head has.
 _MAX_HEAD = 16 * 1024
 
+# Where there is another address: as long as it takes by satellite with a packet lost.
+_CONNECT_SECONDS = 4.0
+
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n")
 
 
@@ -78,7 +81,8 @@ async def _connect(
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     for address in addresses[:-1]:
         with contextlib.suppress(OSError):
-            return await _open(target, address, context)
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                return await _open(target, address, context)
     return await _open(target, addresses[-1], context)
 
 

@@ -56,7 +56,7 @@ def parse_retry_after(value: str | None, now: int) -> float | None:
         return float(min(int(text[:9]), DAY // _SECOND))
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return min(max(moment.timestamp() - now / _SECOND, 0.0), DAY / _SECOND)

@@ -19,6 +19,7 @@ _MAX_URL = 2048
 _PORTS = {"https": 443, "http": 80}
 # Neither blanks nor control characters, with which a request could be forged.
 _URL = re.compile(r"[!-~]+", re.ASCII)
+_LABEL = re.compile(r"[a-z0-9_][a-z0-9_-]{0,62}", re.ASCII)
 _RULE = "expected a URL such as https://example.com/hooks"
 
 # Through a gateway that the server's network may have, they reach the IPv4
@@ -76,7 +77,7 @@ class Targets:
             host, port = parts.hostname, parts.port
         except ValueError:
             raise TargetError(_RULE) from None
-        if not host or parts.scheme not in _PORTS or parts.fragment or port == 0:
+        if not host or not _is_host(host) or parts.scheme not in _PORTS or parts.fragment or port == 0:
             raise TargetError(_RULE)
         if parts.username is not None or parts.password is not None:
             raise TargetError("expected no user name or password in the URL; deliveries are signed")
@@ -102,6 +103,16 @@ class Targets:
             # Not which: who asks need not know the network of the server.
             raise TargetError("the host resolves to an address that is not public")
         return addresses
+
+
+def _is_host(text: str) -> bool:
+    """Tell whether a text is a name, or an address without a scope."""
+    if ":" not in text:
+        return all(map(_LABEL.fullmatch, text.removesuffix(".").split(".")))
+    try:
+        return "%" not in text and ip_address(text).version == 6
+    except ValueError:
+        return False
 
 
 def is_public(text: str) -> bool:

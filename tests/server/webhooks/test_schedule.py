@@ -8,6 +8,7 @@ import pytest
 from spacelink_server.webhooks.schedule import DAY, next_attempt, parse_retry_after
 
 SECOND = 1_000_000_000
+FAR = f"Fri, 31 Dec {'9' * 30} 23:59:59 GMT"
 NOW = 1_800_000_000 * SECOND
 
 
@@ -59,6 +60,6 @@ def test_nobody_is_left_alone_for_more_than_a_day() -> None:
     assert parse_retry_after("Fri, 31 Dec 9999 23:59:59 GMT", NOW) == 86_400
 
 
-@pytest.mark.parametrize("value", [None, "", "soon", "-5", "1.5", "٣", "Fri, 31 Feb 2027 00:00:00 GMT"])
+@pytest.mark.parametrize("value", [None, "", "soon", "-5", "1.5", "٣", "Fri, 31 Feb 2027 00:00:00 GMT", FAR])
 def test_what_says_nothing(value: str | None) -> None:
     assert parse_retry_after(value, NOW) is None

@@ -53,6 +53,13 @@ def test_the_host_header_has_a_port_where_it_must() -> None:
         "https://user:secret@example.com/",
         "https://user@example.com/",
         "https://[::1",
+        "https://[fe80::1%25eth0]/",
+        "https://[v1.a:b]/",
+        "https://.example.com/",
+        "https://a..example.com/",
+        "https://-a.example.com/",
+        "https://a,b.example.com/",
+        f"https://{'a' * 64}.example.com/",
         "https://example.com/" + "a" * 2048,
     ],
 )

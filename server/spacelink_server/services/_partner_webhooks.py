@@ -189,9 +189,9 @@ class WebhookMethods(PartnerServiceServicer):
         try:
             target = self._targets.parse(url)
             await self._targets.resolve(target)
-            return target.authority
         except TargetError as error:
             raise InvalidRequestError("url", str(error), "INVALID_WEBHOOK_TARGET") from None
+        return target.authority
 
     def _secret(self, webhook: Webhook) -> str:
         version = webhook.secrets[0].version

@@ -1,17 +1,23 @@
-"""The command line: `python -m bench [ingest|latency|watcher|tokens|idle-streams]`."""
+"""The command line: `python -m bench [COMMAND]`, by default `ingest`."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench import ingest, latency, report, watcher
+from bench import detection, health, ingest, latency, query, recording, report, scoring, watcher
 from bench.idle_streams import measure_idle
+from bench.peers import VictoriaMetrics
+from bench.size import measure_size
 from bench.tokens import measure_verification
+from spacelink_agent.collectors import CollectorError
+from spacelink_server.scoring.qoo import PROFILES
 
 _QUICK_SECONDS = 2.0
 
@@ -51,6 +57,13 @@ _batch_sizes = click.option(
     type=click.Choice([str(size) for size in ingest.BATCH_SIZES]),
     multiple=True,
     help="Only this batch size; may be given several times.",
+)
+_recordings = click.argument(
+    "files",
+    metavar="CSV...",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    nargs=-1,
+    required=True,
 )
 
 
@@ -174,6 +187,108 @@ def idle_streams_command(streams: int, json_file: Path | None, directory: Path) 
         found = [measure_idle(streams, connections, directory) for connections in (1, streams)]
     report.show_idle(out, found)
     _write(json_file, facts, idle_streams=[asdict(idle) for idle in found])
+
+
+@main.command("scoring")
+@_rounds
+@_json
+@_directory
+def scoring_command(rounds: int, json_file: Path | None, directory: Path) -> None:
+    """Measure how many samples are scored a second, beside a plain Python loop."""
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    rates = scoring.run(rounds)
+    report.show_scoring(out, rates)
+    _write(json_file, facts, scoring=asdict(rates))
+
+
+@main.command("detection")
+@_recordings
+def detection_command(files: tuple[Path, ...]) -> None:
+    """Put degradation into recordings at known times, and tell what is found of it."""
+    out = report.console()
+    found = []
+    with _clear_errors(), out.status("") as status:
+        for file in files:
+            status.update(str(file))
+            recorded = recording.read(file)
+            as_it_is, with_faults = detection.run(recorded)
+            report.show_incidents(out, recorded, as_it_is)
+            found += with_faults
+    report.show_detection(out, found)
+
+
+@main.command("health")
+@_recordings
+@click.option(
+    "--profile",
+    type=click.Choice(list(PROFILES)),
+    default="leo",
+    show_default=True,
+    help="What to score against.",
+)
+def health_command(files: tuple[Path, ...], profile: str) -> None:
+    """Score each minute of recordings."""
+    out = report.console()
+    with _clear_errors():
+        found = [health.run(recording.read(file), PROFILES[profile]) for file in files]
+    report.show_health(out, profile, found)
+
+
+@main.command("query")
+@_rounds
+@click.option(
+    "--samples",
+    "sizes",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1_000_000, 10_000_000, 100_000_000),
+    show_default=True,
+    help="How large a store to ask; may be given several times.",
+)
+@_json
+@_directory
+def query_command(rounds: int, sizes: tuple[int, ...], json_file: Path | None, directory: Path) -> None:
+    """Measure how long answers take on stores of several sizes."""
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    with out.status("") as status:
+        found = [query.measure_queries(size, rounds, directory, status.update) for size in sizes]
+        if (reason := VictoriaMetrics("native").unavailable()) is None:
+            found.append(query.measure_export(rounds, directory, status.update))
+        else:
+            out.print(f"VictoriaMetrics is left out: {reason}")
+    report.show_answers(out, found)
+    _write(json_file, facts, query=[asdict(answers) for answers in found])
+
+
+@main.command("size")
+@_recordings
+@click.option("--metric", "metrics", multiple=True, help="Only this metric; may be repeated.")
+@_json
+@_directory
+def size_command(
+    files: tuple[Path, ...], metrics: tuple[str, ...], json_file: Path | None, directory: Path
+) -> None:
+    """Store recordings, each as a device; tell what a sample of them takes."""
+    out = report.console()
+    with _clear_errors(), out.status("reading"):
+        recorded = [recording.read_columns(file) for file in files]
+    chosen = [columns.select(metrics or columns.metrics) for columns in recorded]
+    with out.status("storing"):
+        found = measure_size(chosen, directory)
+    report.show_size(out, found)
+    _write(json_file, report.machine(directory), size=asdict(found))
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    try:
+        yield
+    except (CollectorError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _documents(plan: list[ingest.Series]) -> list[dict[str, Any]]:

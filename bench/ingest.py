@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.measure import Measurement, Settings, measure
-from bench.peers import InfluxDB, Noop, Peer, SpaceLink, VictoriaMetrics
+from bench.peers import InfluxDB, Noop, Peer, SpaceLink, SpaceLinkOnPostgres, VictoriaMetrics
 
 BATCH_SIZES = (1, 10, 60, 1000)
 
@@ -36,7 +36,14 @@ class Series:
 
 def systems() -> list[Peer]:
     """List the systems in the order in which they take turns."""
-    return [Noop(), SpaceLink(), VictoriaMetrics("remote write"), VictoriaMetrics("native"), InfluxDB()]
+    return [
+        Noop(),
+        SpaceLink(),
+        SpaceLinkOnPostgres(),
+        VictoriaMetrics("remote write"),
+        VictoriaMetrics("native"),
+        InfluxDB(),
+    ]
 
 
 def available(peers: Iterable[Peer], say: Progress) -> list[Peer]:

@@ -13,7 +13,7 @@ from bench.load.process import load_process
 from bench.load.spec import LoadResult, LoadSpec
 from bench.peers import Peer
 from bench.peers.base import Server
-from bench.processes import cpu_seconds, disk_bytes, machine_cpu_seconds, peak_rss_bytes
+from bench.processes import cpu_seconds, disk_bytes, family_cpu_seconds, machine_cpu_seconds, peak_rss_bytes
 from bench.walk import ALL_METRICS
 
 # VictoriaMetrics shows samples up to a second after it has acked them.
@@ -48,7 +48,7 @@ class Measurement:
     Attributes:
         load: what the load generator saw.
         server_rss_bytes: the server's largest resident set while under load.
-        server_cpu_seconds: the server's processor time while under load.
+        server_cpu_seconds: the server's processor time while under load, and its database's.
         disk_bytes: what its store takes on disk after a clean stop.
         other_cores: processor cores that anything but server and load generator
             kept busy meanwhile; where that is much, the figures say little.
@@ -81,7 +81,7 @@ def measure(
     """
     with tempfile.TemporaryDirectory(dir=directory) as place:
         with peer.serve(Path(place)) as server, load_process(_spec(peer, server, settings)) as load:
-            clock = _Clock(server.pid)
+            clock = _Clock(server)
             with beside(server):
                 result = load.run()
             clock.stop()
@@ -95,8 +95,8 @@ def measure(
 class _Clock:
     """How much processor time goes by: the server's and the whole machine's."""
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self._before = self._now()
 
     def stop(self) -> None:
@@ -105,7 +105,10 @@ class _Clock:
         )
 
     def _now(self) -> tuple[float, float, float]:
-        return time.monotonic(), cpu_seconds(self._pid), machine_cpu_seconds()
+        used = cpu_seconds(self._server.pid)
+        if self._server.database_pid is not None:
+            used += family_cpu_seconds(self._server.database_pid)
+        return time.monotonic(), used, machine_cpu_seconds()
 
 
 def _spec(peer: Peer, server: Server, settings: Settings) -> LoadSpec:

@@ -15,13 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
+from bench.detection import CLOSED_WITHIN_S, FOUND_WITHIN_S, Found, Incident, middle_and_latest
+from bench.health import PERCENTAGES, Health
 from bench.idle_streams import IdleStreams
 from bench.ingest import Series
 from bench.measure import Measurement
 from bench.peers import SpaceLink
+from bench.query import QUESTIONS, Answers
+from bench.recording import Recording
+from bench.scoring import DEVICES, Rates
+from bench.size import Size
 from bench.tokens import Verifications
 from bench.walk import ALL_METRICS
 from bench.watcher import Pair, median_ratio
@@ -125,6 +132,83 @@ def show_idle(out: Console, found: Sequence[IdleStreams]) -> None:
     for idle in found:
         sizes = (f"{idle.before_bytes / 1e6:.1f}", f"{idle.after_bytes / 1e6:.1f}")
         table.add_row(str(idle.streams), str(idle.connections), *sizes, f"{idle.bytes_per_stream / 1000:.1f}")
+    out.print(table)
+
+
+def show_scoring(out: Console, rates: Rates) -> None:
+    """Print the samples scored a second on one core."""
+    table = _table(f"QoO and R of {DEVICES} devices in one pass, one core", ())
+    for heading in ("samples/s", "plain Python, samples/s", "ratio", "largest difference"):
+        table.add_column(heading, justify="right")
+    table.add_row(
+        f"{rates.vectorised:,.0f}",
+        f"{rates.plain:,.0f}",
+        f"{rates.vectorised / rates.plain:.0f}",
+        f"{rates.difference:.1e}",
+    )
+    out.print(table)
+
+
+def show_detection(out: Console, found: Sequence[Found]) -> None:
+    """Print what was found of the faults in each recording."""
+    table = _table("Degradation at known times", ("recording", "fault"))
+    headings = ("injected", f"found within {FOUND_WITHIN_S} s", "median s", "latest s")
+    closing_headings = (f"closed within {CLOSED_WITHIN_S} s", "median s", "latest s")
+    for heading in (*headings, *closing_headings, "false", "precision", "recall"):
+        table.add_column(heading, justify="right")
+    for one in found:
+        delays = (f"{seconds:.0f}" for seconds in middle_and_latest(one.delays_s))
+        closings = (f"{seconds:.0f}" for seconds in middle_and_latest(one.closings_s))
+        table.add_row(
+            *(one.recording, one.fault, str(one.injected), str(one.in_time), *delays),
+            *(str(one.closed), *closings, str(len(one.false))),
+            *(f"{one.precision:.2f}", f"{one.recall:.2f}"),
+        )
+    out.print(table)
+
+
+def show_incidents(out: Console, recording: Recording, incidents: Sequence[Incident]) -> None:
+    """Print the incidents of a recording as it is."""
+    time = recording.samples.time_unix_nano
+    hours = int(time[-1] - time[0]) / 3600e9
+    out.print(f"{recording.name} as it is, {hours:.1f} h: incidents {len(incidents)}")
+    for one in incidents:
+        opened = np.datetime64(int(one.opened_ns), "ns").astype("datetime64[s]")
+        lasted = (one.closed_ns - one.opened_ns) / 1e9
+        out.print(f"  {opened}Z {one.cause.name.lower()}: {one.value:.1f}, closed {lasted:.0f} s later")
+
+
+def show_health(out: Console, profile: str, found: Sequence[Health]) -> None:
+    """Print how the minutes of each recording scored."""
+    table = _table(f"QoO by the minute, profile {profile}", ("recording",))
+    for heading in ("minutes", "scored", "without data", *(f"p{percentage}" for percentage in PERCENTAGES)):
+        table.add_column(heading, justify="right")
+    table.add_column("held down by, minutes")
+    for one in found:
+        limiting = ", ".join(f"{item} {count}" for item, count in one.limiting.items() if count)
+        scores = (f"{score:.1f}" for score in one.percentiles)
+        table.add_row(one.recording, str(one.minutes), str(one.scored), str(one.empty), *scores, limiting)
+    out.print(table)
+
+
+def show_answers(out: Console, found: Sequence[Answers]) -> None:
+    """Print how long each question takes on each store."""
+    table = _table("Answers, ms (medians)", ("store",))
+    for question in QUESTIONS:
+        table.add_column(question, justify="right")
+    for answers in found:
+        medians = [answers.median(question) for question in QUESTIONS]
+        table.add_row(answers.store, *("" if m is None else f"{m * 1000:,.0f}" for m in medians))
+    out.print(table)
+
+
+def show_size(out: Console, found: Size) -> None:
+    """Print what a sample takes in each part of a store."""
+    title = f"{found.samples:,} samples of {len(found.columns)} columns: {', '.join(found.columns)}"
+    table = _table(title, ("stored",))
+    table.add_column("bytes/sample", justify="right")
+    for part, size in found.bytes_a_sample.items():
+        table.add_row(part, f"{size:.2f}")
     out.print(table)
 
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import grpc.aio
 import pytest
 
+from spacelink import AsyncAdminClient
 from tests.credentials import AuthorizedChannel
+from tests.leaks import WATCH
 from tests.postgres import Cluster, running_cluster
 
 if TYPE_CHECKING:
@@ -63,6 +65,10 @@ class ServerProcess:
         """Give one to the admin plane."""
         return AuthorizedChannel(grpc.aio.insecure_channel(self.admin_address), self.token)
 
+    def admin(self) -> AsyncAdminClient:
+        """Give the operator's client of the admin plane."""
+        return AsyncAdminClient(self.admin_address, token=self.token)
+
     def kill(self) -> None:
         """End it without warning, as kill -9 does."""
         self.process.kill()
@@ -85,9 +91,14 @@ def start_server(data_dir: Path, *flags: str, listen: str = ANY_PORT) -> ServerP
     data_dir.mkdir(parents=True, exist_ok=True)
     log_file = data_dir / "server.log"
     command = [sys.executable, "-m", "spacelink", "server", "--data-dir", str(data_dir)]
+    # All that a server can log is searched for secrets. A configuration file may
+    # have a level of its own, over which the flag would win.
+    level = () if "--config" in flags else ("--log-level", "debug")
+    WATCH.data_dir(data_dir)
+    WATCH.log(log_file)
     with log_file.open("a") as log:
         process = subprocess.Popen(
-            [*command, "--listen", listen, "--admin-listen", ANY_PORT, *flags],
+            [*command, *level, "--listen", listen, "--admin-listen", ANY_PORT, *flags],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
@@ -101,6 +112,13 @@ def start_server(data_dir: Path, *flags: str, listen: str = ANY_PORT) -> ServerP
         process.stdout.close()
         pytest.fail(f"the server did not start: {line}{log_file.read_text()}")
     return ServerProcess(process, data_dir, match[1], match[2], log_file)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_in_any_log() -> Iterator[None]:
+    """See at the end of the run that no process has logged a secret."""
+    yield
+    assert WATCH.leaks() == []
 
 
 class StartServer(Protocol):

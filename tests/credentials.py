@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.leaks import WATCH
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,7 +16,7 @@ class AuthorizedChannel:
 
     def __init__(self, channel: Any, token: str) -> None:
         self._channel = channel
-        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._metadata = (("authorization", f"Bearer {WATCH.token(token)}"),)
         self.unary_unary = self._with_token(channel.unary_unary)
         self.unary_stream = self._with_token(channel.unary_stream)
         self.stream_unary = self._with_token(channel.stream_unary)

@@ -30,14 +30,11 @@ _UNPRIVILEGED = "nobody"
 
 _SETTINGS = {
     "listen_addresses": "",
-    "max_connections": "200",
-    "shared_buffers": "32MB",
-    # The machine does not crash under the tests, only PostgreSQL does.
-    "fsync": "off",
     # Leaves nothing behind where PostgreSQL is killed.
     "dynamic_shared_memory_type": "mmap",
-    "max_prepared_transactions": "0",
 }
+# The machine does not crash under the tests, only PostgreSQL does.
+_TEST_SETTINGS = {"fsync": "off", "shared_buffers": "32MB", "max_connections": "200"}
 
 _TEMPLATE = "spacelink_template"
 
@@ -45,23 +42,28 @@ _TEMPLATE = "spacelink_template"
 class Cluster:
     """A PostgreSQL server that can be stopped, killed and started again."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
-        """Create it; start starts it, delete stops it and leaves nothing behind."""
+    def __init__(self, settings: Mapping[str, str], parent: Path | None = None) -> None:
+        """Create it; start starts it, delete stops it and leaves nothing behind.
+
+        Args:
+            settings: those of postgresql.conf that are not the default.
+            parent: where its directory is made, which anybody may enter.
+        """
         # Not below pytest's directories, whose names are too long for sockets
         # and which nobody else may enter.
-        self._directory = Path(tempfile.mkdtemp(prefix="spacelink-pg-"))
-        self._settings = {**_SETTINGS, **(settings or {})}
-        self._data = self._directory / "data"
+        self._directory = Path(tempfile.mkdtemp(prefix="spacelink-pg-", dir=parent))
+        self._settings = {**_SETTINGS, **settings}
+        self.data = self._directory / "data"
         self._names = itertools.count()
         self._process: subprocess.Popen[str] | None = None
         if os.geteuid() == 0:
             shutil.chown(self._directory, _UNPRIVILEGED)
-        self._run("initdb", "-D", self._data, "--auth=trust", "-U", "spacelink", "-E", "UTF8", "--no-sync")
+        self._run("initdb", "-D", self.data, "--auth=trust", "-U", "spacelink", "-E", "UTF8", "--no-sync")
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
         settings = [f"-c{name}={value}" for name, value in self._settings.items()]
-        command = [_program("postgres"), "-D", str(self._data), f"-k{self._directory}", *settings]
+        command = [_program("postgres"), "-D", str(self.data), f"-k{self._directory}", *settings]
         with (self._directory / "log").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **_identity())
         self._process = process
@@ -70,6 +72,12 @@ class Cluster:
             assert process.poll() is None, (self._directory / "log").read_text()
             assert time.monotonic() < deadline, "PostgreSQL takes no connections"
             time.sleep(0.02)
+
+    @property
+    def pid(self) -> int:
+        """The process that starts all others."""
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self) -> None:
         """Let it break all connections and end."""
@@ -136,9 +144,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
-    """Run a cluster."""
-    cluster = Cluster(settings)
+def running_cluster(
+    settings: Mapping[str, str] = _TEST_SETTINGS, parent: Path | None = None
+) -> Iterator[Cluster]:
+    """Run a cluster; see Cluster."""
+    cluster = Cluster(settings, parent)
     try:
         cluster.start()
         cluster.create_template()

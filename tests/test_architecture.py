@@ -10,6 +10,7 @@ import pytest
 
 import spacelink
 import spacelink_agent
+import spacelink_rest
 import spacelink_server
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 ROOMS = {
     "access": {"storage"},
     "ingest": {"access", "scoring", "storage"},
+    "networks": {"access", "scoring", "storage"},
     "scoring": set[str](),
+    "maintenance": {"storage"},
     "sandboxes": {"ingest", "storage"},
-    "services": {"access", "ingest", "sandboxes", "scoring", "storage", "webhooks"},
+    "services": {"access", "ingest", "networks", "sandboxes", "scoring", "storage", "webhooks"},
     "storage": set[str](),
     "webhooks": {"access", "storage"},
 }
@@ -90,7 +93,7 @@ EXISTING = {path.parent.name for path in directory(spacelink_server).glob("*/__i
 def test_imports_are_found() -> None:
     tree = "import a.b\nif x:\n    from c.d import e, f\ndef g():\n    import h as i\n"
     assert set(_imports(ast.parse(tree))) == {"a.b", "c.d.e", "c.d.f", "h"}
-    assert {"storage", "scoring", "ingest", "errors"} <= SERVER_IMPORTS["services.telemetry"]
+    assert {"storage", "access", "ingest", "errors"} <= SERVER_IMPORTS["services.telemetry"]
 
 
 def test_every_room_has_a_rule() -> None:
@@ -132,6 +135,17 @@ def test_client_imports_neither_server_nor_agent() -> None:
 def test_agent_imports_the_client_only() -> None:
     for name, path in modules(spacelink_agent).items():
         assert "spacelink_server" not in top_level(imports(path)), name
+
+
+def test_the_bridge_imports_the_client_only() -> None:
+    for name, path in modules(spacelink_rest).items():
+        assert not top_level(imports(path)) & {"spacelink_server", "spacelink_agent"}, name
+
+
+def test_nothing_imports_the_bridge() -> None:
+    for package in (spacelink, spacelink_agent, spacelink_server):
+        for name, path in modules(package).items():
+            assert "spacelink_rest" not in top_level(imports(path)), name
 
 
 def test_server_does_not_import_the_agent() -> None:

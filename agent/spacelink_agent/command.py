@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 
 from spacelink._channel import DEFAULT_TARGET
 from spacelink.cli._connection import tls_settings
+from spacelink.cli._secret_files import SecretPath
 from spacelink.cli.settings import config_file, setting
 from spacelink.errors import SpaceLinkError
 from spacelink.uplink import DEFAULT_WINDOW
@@ -50,12 +51,12 @@ class _Speed(click.ParamType[float]):
 @setting("--server", default=DEFAULT_TARGET, show_default=True, metavar="HOST:PORT", help="The server.")
 @setting(
     "--token-file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=SecretPath(),
     help="File with the token, which may be replaced any time; or SPACELINK_TOKEN is the token.",
 )
 @setting(
     "--api-key-file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=SecretPath(),
     help="File with an API key instead, likewise; or SPACELINK_API_KEY is the key.",
 )
 @tls_settings

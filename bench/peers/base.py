@@ -27,6 +27,7 @@ class Server:
         port: the port of the same.
         data: the directory that holds what it stores.
         metadata: what gRPC calls carry: the token, where one is asked for.
+        database_pid: the process that starts those of its database, if it has one.
     """
 
     pid: int
@@ -34,6 +35,7 @@ class Server:
     port: int
     data: Path
     metadata: tuple[tuple[str, str], ...] = ()
+    database_pid: int | None = None
 
     @property
     def address(self) -> str:

@@ -83,7 +83,8 @@ class AsyncTokenAdmin(AsyncClient):
                 get_token_graph give it; or
             minted_before: all of the tenant's tokens minted before.
             tenant_id: the tenant; empty means the token's, or the one that the
-                call is about.
+                call is about. An operator who names none bans a signature or a
+                digest for all tenants.
             reason: why, for those who read the list.
 
         Raises:
@@ -116,8 +117,8 @@ class AsyncTokenAdmin(AsyncClient):
             token: the token that it bans; or
             signature: that token's signature, 64 hexadecimal digits; or
             token_id: the id of the minted token that it bans.
-            tenant_id: the tenant; empty means the token's, or the one that the
-                call is about.
+            tenant_id: whose ban it is; empty means the one that the call is
+                about. An operator who names none lifts it whosever it is.
 
         Raises:
             ValueError: it is named in no way, or in several.
@@ -134,7 +135,12 @@ class AsyncTokenAdmin(AsyncClient):
         await self._unary(self._governance.UnbanToken, request, repeatable=False)
 
     async def list_bans(self, *, tenant_id: str = "") -> AsyncGenerator[Ban]:
-        """List the bans in force, newest first; pages are fetched as they are needed."""
+        """List the bans in force, newest first; pages are fetched as they are needed.
+
+        Args:
+            tenant_id: whose bans; empty means those of the tenant that the call
+                is about, for an operator who names none those of all.
+        """
         request = governance_pb2.ListBansRequest(tenant_id=tenant_id)
         async for page in self._pages(self._governance.ListBans, request):
             for ban in page.bans:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 import uuid
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from spacelink import _decode
 from spacelink._api_keys import AsyncApiKeys
+from spacelink._base_url import target_of
 from spacelink._channel import DEFAULT_TARGET
+from spacelink._flat_samples import contract_name, json_objects
+from spacelink._networks import AsyncNetworks
 from spacelink._sessions import AsyncSessions
 from spacelink._source import ColumnsSource
-from spacelink._times import Moment, Moments, timestamp
+from spacelink._times import Moment, Moments, nanos, timestamp
 from spacelink._wire import SubmitRequestView
 from spacelink.columns import TelemetryColumns, merge
 from spacelink.errors import RejectedBatchesError
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
 _METHOD = f"/{telemetry_pb2.DESCRIPTOR.services_by_name['TelemetryService'].full_name}/"
 
 
-class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys):
+class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys, AsyncNetworks):
     """Speaks to the data plane of a SpaceLink server from asyncio.
 
     Use it as an async context manager, or call close. Calls that the server
@@ -42,8 +48,9 @@ class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys):
     delay the server asks for. Every call raises SpaceLinkError's children.
 
     Args:
-        target: the server's HOST:PORT. Without further arguments loopback is
-            spoken to in plain text, everything else with TLS.
+        target: the server's HOST:PORT; this machine's usual one without it.
+            Without further arguments loopback is spoken to in plain text,
+            everything else with TLS.
         token: the token, or its text, that goes with each call.
         token_file: a file with a token's text, which may be replaced any time;
             while what is there is no token, the one before stays in use.
@@ -63,14 +70,26 @@ class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys):
         retry_for: seconds for which a call that could not be served is tried
             again; for ingest, since something was committed last.
 
+    Callers of the older SDK, which spoke to the REST bridge, give base_url, the
+    bridge's URL, in place of target: the server is expected on the bridge's host,
+    on port 50051 where the URL has none or one that is usual for HTTP (80, 443,
+    8000), else on the URL's own; http asks for plain text.
+
     Raises:
         ValueError: names the argument and what would be right.
         InvalidTokenError: the token is none.
         OSError: the file of the credential cannot be read.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, **options: Unpack[ConnectionOptions]) -> None:
-        super().__init__(target, **options)
+    def __init__(
+        self, target: str = "", *, base_url: str | None = None, **options: Unpack[ConnectionOptions]
+    ) -> None:
+        if base_url is not None:
+            if target:
+                raise ValueError("expected target or base_url, not both")
+            target, is_plain = target_of(base_url)
+            options.setdefault("insecure", is_plain)
+        super().__init__(target or DEFAULT_TARGET, **options)
         # One stream for the client's life: the server keeps a cursor for each.
         # A second call on it would fence the first, so they take turns.
         self._stream_id = f"sdk-{uuid.uuid4()}"
@@ -155,6 +174,47 @@ class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys):
         response: telemetry_pb2.SubmitTelemetryResponse = await self._unary(call, request)
         return response.sample_count
 
+    async def send_telemetry(
+        self,
+        /,
+        device_id: str,
+        *,
+        timestamp: Moment | None = None,
+        status: str | None = None,
+        organization: str = "",
+        **metrics: float | None,
+    ) -> dict[str, int]:
+        """Store one sample, as the older SDK did; submit_telemetry and ingest take many.
+
+        Args:
+            device_id: the device that the sample is of.
+            timestamp: when; None means now.
+            status: a name of DeviceStatus such as "active".
+            organization: not used: whose the device is follows from the credential.
+            metrics: values by metric name; signal_strength is in dBm. None is a
+                missing value.
+
+        Returns:
+            Under "sample_count" how many samples are committed to disk: 1.
+
+        Raises:
+            ValueError: names the argument and what would be right.
+        """
+        values = {contract_name(name): [value] for name, value in metrics.items() if value is not None}
+        moment = time.time_ns() if timestamp is None else nanos(timestamp)
+        samples = TelemetryColumns.from_arrays(device_id, [moment], status=status, **values)
+        return {"sample_count": await self.submit_telemetry(samples)}
+
+    @overload
+    def query_telemetry(
+        self,
+        *,
+        device_id: str,
+        start: Moment | None = ...,
+        end: Moment | None = ...,
+        limit: int | None = ...,
+    ) -> Coroutine[Any, Any, list[dict[str, Any]]]: ...
+
     @overload
     def query_telemetry(
         self,
@@ -185,7 +245,9 @@ class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys):
         metrics: Iterable[str] = (),
         *,
         as_columns: bool = False,
-    ) -> AsyncGenerator[TelemetryColumns] | Coroutine[Any, Any, dict[str, TelemetryColumns]]:
+        device_id: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncGenerator[TelemetryColumns] | Coroutine[Any, Any, Any]:
         """Read the raw samples of devices in the range start <= time < end.
 
         Devices come one after the other, each in time order, in batches as the
@@ -198,19 +260,28 @@ class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys):
             end: last moment, exclusive; None means without end.
             metrics: the columns wanted; none means all.
             as_columns: collect everything and give each device's columns.
+            device_id: one device, as the older SDK names it.
+            limit: the most samples, the first ones, with device_id; None means
+                all.
 
         Returns:
             An async iterator of batches; with as_columns something to await
-            that gives the columns by device_id.
+            that gives the columns by device_id; with device_id one that gives
+            flat samples: dicts with device_id, timestamp, the metrics
+            (signal_strength in dBm), status such as "active", and extra.
 
         Raises:
             UnavailableError: the server went away.
             InvalidArgumentError: names the field and what would be right.
         """
+        if device_id is not None:
+            device_ids = device_id
         request = telemetry_pb2.QueryTelemetryRequest(
             device_ids=_names(device_ids), metrics=_names(metrics), **_range(start, end)
         )
         batches = self._query(request)
+        if device_id is not None:
+            return _flat(batches, limit)
         return _by_device(batches) if as_columns else batches
 
     async def _query(self, request: telemetry_pb2.QueryTelemetryRequest) -> AsyncGenerator[TelemetryColumns]:
@@ -264,8 +335,11 @@ class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys):
             per_device=per_device,
             **_range(start, end),
         )
-        response = await self._unary(self._stub.SummarizeTelemetry, request)
-        return [TelemetrySummary.from_message(summary) for summary in response.summaries]
+        return [
+            TelemetrySummary.from_message(summary)
+            async for page in self._pages(self._stub.SummarizeTelemetry, request)
+            for summary in page.summaries
+        ]
 
     async def watch_telemetry(
         self, device_ids: str | Iterable[str] = (), metrics: Iterable[str] = ()
@@ -303,6 +377,16 @@ def _names(names: str | Iterable[str]) -> list[str]:
 def _range(start: Moment | None, end: Moment | None) -> dict[str, Any]:
     limits = {"start_time": start, "end_time": end}
     return {name: timestamp(moment) for name, moment in limits.items() if moment is not None}
+
+
+async def _flat(batches: AsyncGenerator[TelemetryColumns], limit: int | None) -> list[dict[str, Any]]:
+    lines: list[str] = []
+    async with aclosing(batches):
+        async for samples in batches:
+            lines += json_objects(samples)
+            if limit is not None and len(lines) >= limit:
+                break
+    return [json.loads(line) for line in lines[:limit]]
 
 
 async def _by_device(batches: AsyncGenerator[TelemetryColumns]) -> dict[str, TelemetryColumns]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from spacelink._async_client import AsyncSpaceLinkClient
-from spacelink._channel import DEFAULT_TARGET
 from spacelink._client import BlockingClient, iterating, waiting
 
 if TYPE_CHECKING:
@@ -28,8 +27,10 @@ class SpaceLinkClient(BlockingClient[AsyncSpaceLinkClient]):
     plain ones. The arguments of ingest_columns are read by the client's thread.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, **options: Unpack[ConnectionOptions]) -> None:
-        super().__init__(AsyncSpaceLinkClient(target, **options))
+    def __init__(
+        self, target: str = "", *, base_url: str | None = None, **options: Unpack[ConnectionOptions]
+    ) -> None:
+        super().__init__(AsyncSpaceLinkClient(target, base_url=base_url, **options))
 
     def ingest(
         self, device_id: str, time: Moments, *, status: ArrayLike | None = None, **metrics: ArrayLike
@@ -45,12 +46,36 @@ class SpaceLinkClient(BlockingClient[AsyncSpaceLinkClient]):
     list_latest_telemetry = iterating(AsyncSpaceLinkClient.list_latest_telemetry)
     summarize_telemetry = waiting(AsyncSpaceLinkClient.summarize_telemetry)
     watch_telemetry = iterating(AsyncSpaceLinkClient.watch_telemetry)
+    send_telemetry = waiting(AsyncSpaceLinkClient.send_telemetry)
+    authenticate = waiting(AsyncSpaceLinkClient.authenticate)
     create_session = waiting(AsyncSpaceLinkClient.create_session)
     get_session = waiting(AsyncSpaceLinkClient.get_session)
     generate_api_key = waiting(AsyncSpaceLinkClient.generate_api_key)
     rotate_api_key = waiting(AsyncSpaceLinkClient.rotate_api_key)
     revoke_api_key = waiting(AsyncSpaceLinkClient.revoke_api_key)
     list_api_keys = iterating(AsyncSpaceLinkClient.list_api_keys)
+    create_network = waiting(AsyncSpaceLinkClient.create_network)
+    get_network = waiting(AsyncSpaceLinkClient.get_network)
+    list_networks = iterating(AsyncSpaceLinkClient.list_networks)
+    update_network = waiting(AsyncSpaceLinkClient.update_network)
+    update_network_devices = waiting(AsyncSpaceLinkClient.update_network_devices)
+    list_network_devices = iterating(AsyncSpaceLinkClient.list_network_devices)
+    create_score_profile = waiting(AsyncSpaceLinkClient.create_score_profile)
+    list_score_profiles = iterating(AsyncSpaceLinkClient.list_score_profiles)
+    get_network_health = waiting(AsyncSpaceLinkClient.get_network_health)
+    get_network_sla = waiting(AsyncSpaceLinkClient.get_network_sla)
+    get_network_trend = waiting(AsyncSpaceLinkClient.get_network_trend)
+    list_incidents = iterating(AsyncSpaceLinkClient.list_incidents)
+
+    @overload
+    def query_telemetry(
+        self,
+        *,
+        device_id: str,
+        start: Moment | None = ...,
+        end: Moment | None = ...,
+        limit: int | None = ...,
+    ) -> list[dict[str, Any]]: ...
 
     @overload
     def query_telemetry(
@@ -82,12 +107,18 @@ class SpaceLinkClient(BlockingClient[AsyncSpaceLinkClient]):
         metrics: Iterable[str] = (),
         *,
         as_columns: bool = False,
-    ) -> Iterator[TelemetryColumns] | dict[str, TelemetryColumns]:
+        device_id: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[TelemetryColumns] | dict[str, TelemetryColumns] | list[dict[str, Any]]:
         """Read the raw samples of devices in the range start <= time < end.
 
         See AsyncSpaceLinkClient.query_telemetry; with as_columns the columns by
-        device_id.
+        device_id, with device_id flat samples.
         """
+        if device_id is not None:
+            return self._portal.call(
+                self._client.query_telemetry(device_id=device_id, start=start, end=end, limit=limit)
+            )
         if as_columns:
             return self._portal.call(
                 self._client.query_telemetry(device_ids, start, end, metrics, as_columns=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from spacelink._names import IDENTIFIER_RULE, is_identifier
 from spacelink.errors import InvalidTokenError
-from spacelink.token import Token
+from spacelink.token import PREFIX, Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ _MAX_FILE = 16 * 1024
 # some microseconds.
 _LOOK_SECONDS = 1.0
 
+_KEY_PREFIX = "slak_"
 _API_KEY = re.compile(r"[!-~]{1,1024}", re.ASCII)
 
 _logger = logging.getLogger(__name__)
@@ -123,6 +124,10 @@ def credentials(
     """
     given = {"token": token, "token_file": token_file, "api_key": api_key, "api_key_file": api_key_file}
     names = [name for name, value in given.items() if value is not None]
+    for name in ("token_file", "api_key_file"):
+        if is_secret(str(given[name] or "")):
+            # Missing, such a file would be named in an error.
+            raise ValueError(f"{name}: expected the name of a file; what came is the secret itself")
     if len(names) > 1:
         raise ValueError(f"expected one credential, not {' and '.join(names)}")
     others = () if tenant is None else (_tenant(tenant),)
@@ -135,6 +140,11 @@ def credentials(
     if api_key is not None:
         others = (_key(api_key), *others)
     return Credentials(others)
+
+
+def is_secret(text: str) -> bool:
+    """Tell whether a text looks like a token or an API key."""
+    return text.startswith((PREFIX, _KEY_PREFIX))
 
 
 def _bearer(text: str) -> Header:

@@ -10,6 +10,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from spacelink._listeners import ConfigError
 from spacelink.admin.v1 import (
     account_pb2,
     account_pb2_grpc,
@@ -23,6 +24,8 @@ from spacelink.admin.v1 import (
     token_pb2_grpc,
 )
 from spacelink.v1 import (
+    network_pb2,
+    network_pb2_grpc,
     partner_pb2,
     partner_pb2_grpc,
     session_pb2,
@@ -33,12 +36,14 @@ from spacelink.v1 import (
 from spacelink_server.access import first_start
 from spacelink_server.access.control import AccessControl
 from spacelink_server.access.writes import Database
-from spacelink_server.config import ConfigError
 from spacelink_server.ingest.committer import Committer
 from spacelink_server.ingest.live import LiveFeed
 from spacelink_server.ingest.registry import StreamRegistry
 from spacelink_server.ingest.shared_feed import SharedFeed
 from spacelink_server.listeners import ServingHealth, open_plane
+from spacelink_server.maintenance.maintenance import Maintenance
+from spacelink_server.networks.detection import IncidentDetection
+from spacelink_server.networks.history import History
 from spacelink_server.rpc import CallInterceptor
 from spacelink_server.sandboxes.seeding import Seeder
 from spacelink_server.services.admin_account import AccountService
@@ -46,6 +51,7 @@ from spacelink_server.services.admin_audit import AuditService
 from spacelink_server.services.admin_governance import GovernanceService
 from spacelink_server.services.admin_tenant import TenantService
 from spacelink_server.services.admin_token import TokenService
+from spacelink_server.services.network import NetworkService
 from spacelink_server.services.partner import PartnerService
 from spacelink_server.services.scopes import RULES
 from spacelink_server.services.session import SessionService
@@ -60,8 +66,9 @@ if TYPE_CHECKING:
 
     import grpc
 
+    from spacelink._listeners import Address
     from spacelink_server.access.keys import KeyRing
-    from spacelink_server.config import Address, ServerConfig
+    from spacelink_server.config import ServerConfig
     from spacelink_server.storage.sql_store import SqlStore
 
 logger = logging.getLogger(__name__)
@@ -87,7 +94,7 @@ def _services(*files: Any) -> tuple[str, ...]:
 
 
 # The planes, each with the services registered on it.
-_DATA_SERVICES = _services(telemetry_pb2, session_pb2, partner_pb2)
+_DATA_SERVICES = _services(telemetry_pb2, network_pb2, session_pb2, partner_pb2)
 _ADMIN_SERVICES = _services(token_pb2, governance_pb2, audit_pb2, tenant_pb2, account_pb2)
 
 
@@ -152,7 +159,12 @@ async def _serve(
             on_health=health.reporter("bans"),
             trusted_proxies=config.trusted_proxies,
         )
-        feed = LiveFeed() if store.tail is None else SharedFeed(store.tail, readers)
+        detection = IncidentDetection(store, access.database, readers)
+        feed = (
+            LiveFeed(detection.observe)
+            if store.tail is None
+            else SharedFeed(store.tail, readers, detection.observe)
+        )
         streams = StreamRegistry()
         committer = Committer(store, writer, feed, config.queue_bytes, health.reporter("store"))
         telemetry = TelemetryService(store, readers, committer, feed, streams, config.limits)
@@ -165,6 +177,8 @@ async def _serve(
         deliverer = Deliverer(access.database, sender)
         partner = PartnerService(access, Seeder(committer, readers), targets, sender)
         partner_pb2_grpc.add_PartnerServiceServicer_to_server(partner, data.server)
+        network = NetworkService(access.database, History(store, readers))
+        network_pb2_grpc.add_NetworkServiceServicer_to_server(network, data.server)
         _register_access(access, data.server, admin.server)
         await access.load()
         if store.tail is None:
@@ -173,7 +187,14 @@ async def _serve(
             tasks.create_task(committer.run())
             background = [
                 tasks.create_task(work)
-                for work in (committer.watch_health(), feed.run(), deliverer.run(), *access.background())
+                for work in (
+                    committer.watch_health(),
+                    feed.run(),
+                    Maintenance(store, config.maintenance).run(),
+                    detection.run(),
+                    deliverer.run(),
+                    *access.background(),
+                )
             ]
             await asyncio.gather(data.server.start(), admin.server.start())
             await health.start(data, admin)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import click
 
+from spacelink._listeners import Address, ConfigError, parse_networks
+from spacelink.cli._moments import DurationParam
 from spacelink.cli.settings import config_file, setting
-from spacelink_server.config import Address, ConfigError, ServerConfig, Tls, parse_networks
+from spacelink_server.config import ServerConfig, Tls
+from spacelink_server.maintenance.maintenance import Schedule
 from spacelink_server.running import FAILURES, run, start_logging
 from spacelink_server.workers import supervise
 
@@ -73,6 +76,14 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Let webhooks lead to addresses that are not public, and do without TLS: for trying them out.",
 )
 @setting(
+    "--maintenance-interval",
+    type=DurationParam(),
+    default="1m",
+    show_default=True,
+    metavar="DURATION",
+    help="Time between two passes of compaction and rollups, such as 30s or 5m.",
+)
+@setting(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -93,6 +104,7 @@ def server(  # noqa: PLR0913 - one for each setting
     trusted_proxy: tuple[str, ...],
     reflection: bool,
     webhook_allow_private: bool,
+    maintenance_interval: int,
     log_level: str,
 ) -> None:
     """Run the gRPC server.
@@ -120,6 +132,7 @@ def server(  # noqa: PLR0913 - one for each setting
             database=database,
             workers=workers,
             webhook_allow_private=webhook_allow_private,
+            maintenance=Schedule(maintenance_interval),
         )
     except ConfigError as error:
         raise click.UsageError(str(error)) from None

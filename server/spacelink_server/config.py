@@ -2,70 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 
+from spacelink._listeners import ConfigError, check_protection
 from spacelink._tls import TlsFileError, read_authorities, read_identity
 from spacelink_server.ingest.validation import Limits
+from spacelink_server.maintenance.maintenance import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from spacelink._listeners import Address
     from spacelink_server.access.peers import AddressRange
-
-
-class ConfigError(ValueError):
-    """A setting cannot be used; says which and what would be right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a listener listens."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, name: str, text: str) -> Address:
-        """Read HOST:PORT; port 0 lets the system choose.
-
-        Raises:
-            ConfigError: names the setting.
-        """
-        host, _, port = text.rpartition(":")
-        if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-            raise ConfigError(f"{name} {text!r}: expected HOST:PORT, such as 127.0.0.1:50051")
-        return cls(host.removeprefix("[").removesuffix("]"), int(port))
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-
-def parse_networks(name: str, texts: Iterable[str]) -> tuple[AddressRange, ...]:
-    """Read networks such as 10.0.0.0/8.
-
-    Raises:
-        ConfigError: names the setting.
-    """
-    try:
-        return tuple(ipaddress.ip_network(text) for text in texts)
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}; expected a network such as 10.0.0.0/8") from None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -127,6 +77,7 @@ class ServerConfig:
         database: the URL of a PostgreSQL database; empty means the embedded store.
         workers: how many processes serve the same addresses.
         webhook_allow_private: webhooks may lead to any address, and do without TLS.
+        maintenance: when to do what to the store.
     """
 
     data_dir: Path
@@ -141,19 +92,12 @@ class ServerConfig:
     database: str = field(default="", repr=False)  # may hold a password
     workers: int = 1
     webhook_allow_private: bool = False
+    maintenance: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
         if self.workers > 1 and not self.database:
             raise ConfigError(
                 f"workers {self.workers}: expected 1; several need a PostgreSQL database, see database"
             )
-        if self.insecure and self.tls is not None:
-            raise ConfigError("insecure: expected no tls_cert with it")
-        if self.insecure or self.tls is not None:
-            return
-        for name, address in (("listen", self.listen), ("admin_listen", self.admin_listen)):
-            if not address.is_loopback:
-                raise ConfigError(
-                    f"{name} {address}: expected a loopback address such as 127.0.0.1; "
-                    "others need tls_cert and tls_key, or insecure to do without"
-                )
+        addresses = {"listen": self.listen, "admin_listen": self.admin_listen}
+        check_protection(addresses, has_tls=self.tls is not None, insecure=self.insecure)

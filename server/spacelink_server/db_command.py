@@ -48,7 +48,13 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
 @db.command()
 @_settings
 def status(data_dir: Path, database: str) -> None:
-    """Show the store's schema, and what an upgrade would do."""
+    """Show the store's schema, and what an upgrade would do.
+
+    \b
+    Examples:
+      spacelink db status --data-dir /var/lib/spacelink
+      spacelink db status --database postgresql://spacelink@db.example.com/spacelink
+    """
     found = _call(store_status, data_dir, database)
     if found.found is None:
         click.echo(f"the store is empty; this version of SpaceLink works with schema {found.wanted}")

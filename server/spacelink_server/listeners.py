@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from spacelink_server.config import ConfigError
+from spacelink._listeners import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from spacelink_server.config import Address, ServerConfig
+    from spacelink._listeners import Address
+    from spacelink_server.config import ServerConfig
 
-    Health: TypeAlias = health.aio.HealthServicer
+    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
 _OPTIONS = (
     # Room for the largest batch with all that surrounds it.
@@ -32,6 +33,29 @@ _OPTIONS = (
 )
 
 
+class Health(health.aio.HealthServicer):  # type: ignore[misc]
+    """The health service, with the method that the package's own leaves out."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        """Make it for services by their full names."""
+        super().__init__()
+        self._services = ("", *services)
+
+    async def List(self, request: Any, context: Context) -> Any:  # noqa: N802 - as in the contract
+        """List the health of all services."""
+        response = health_pb2.HealthListResponse()
+        for service in self._services:
+            status = await self.Check(health_pb2.HealthCheckRequest(service=service), context)
+            response.statuses[service].CopyFrom(status)
+        return response
+
+    async def set_all(self, serving: bool) -> None:
+        """Say whether the services can serve."""
+        states = health_pb2.HealthCheckResponse
+        for service in self._services:
+            await self.set(service, states.SERVING if serving else states.NOT_SERVING)
+
+
 @dataclass(frozen=True, slots=True)
 class Plane:
     """A listener.
@@ -39,20 +63,12 @@ class Plane:
     Attributes:
         server: to register services with.
         health: the health service on it.
-        services: the full names of the services registered.
         address: where it listens, with the port that the system chose.
     """
 
     server: grpc.aio.Server
     health: Health
-    services: tuple[str, ...]
     address: Address
-
-    async def set_serving(self, serving: bool) -> None:
-        """Say in the plane's health whether its services can serve."""
-        states = health_pb2.HealthCheckResponse
-        for service in ("", *self.services):
-            await self.health.set(service, states.SERVING if serving else states.NOT_SERVING)
 
 
 def open_plane(
@@ -76,7 +92,7 @@ def open_plane(
     # Workers share a port, which their parent holds; two servers must not by accident.
     options = (("grpc.so_reuseport", int(config.workers > 1)), *_OPTIONS)
     server = grpc.aio.server(interceptors=interceptors, options=options)
-    servicer = health.aio.HealthServicer()
+    servicer = Health(services)
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     if config.reflection:
         names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -88,7 +104,7 @@ def open_plane(
             port = server.add_secure_port(str(address), config.tls.credentials())
     except RuntimeError:
         raise ConfigError(f"{setting} {address}: cannot listen there; is the address in use?") from None
-    return Plane(server, servicer, services, replace(address, port=port))
+    return Plane(server, servicer, replace(address, port=port))
 
 
 class ServingHealth:
@@ -115,4 +131,4 @@ class ServingHealth:
 
     async def _publish(self) -> None:
         for plane in self._planes:
-            await plane.set_serving(not self._failing)
+            await plane.health.set_all(not self._failing)

@@ -7,9 +7,9 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from spacelink._listeners import ConfigError
 from spacelink_server.access.keys import MasterKeyError
 from spacelink_server.app import serve
-from spacelink_server.config import ConfigError
 from spacelink_server.storage.migrations import SchemaMismatchError
 from spacelink_server.storage.sqlite import DataDirectoryInUseError
 from spacelink_server.storage.store import StoreUnavailableError
@@ -17,7 +17,8 @@ from spacelink_server.storage.store import StoreUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from spacelink_server.config import Address, ServerConfig
+    from spacelink._listeners import Address
+    from spacelink_server.config import ServerConfig
 
 # Why a server does not start; their texts are for its operator.
 FAILURES = (

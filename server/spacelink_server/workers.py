@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection
 from typing import TYPE_CHECKING
 
+from spacelink._listeners import ConfigError
 from spacelink_server.access import first_start
 from spacelink_server.app import opened
-from spacelink_server.config import ConfigError
 from spacelink_server.running import FAILURES, run, start_logging
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
-    from spacelink_server.config import Address, ServerConfig
+    from spacelink._listeners import Address
+    from spacelink_server.config import ServerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class _Worker:
     # It says so when it is ready, or why it is not.
     words: Connection
     start_time: float
+    is_ready: bool = False
 
 
 def supervise(config: ServerConfig, log_level: str, on_ready: Callable[[Address, Address], None]) -> None:
@@ -107,25 +109,27 @@ class _Supervisor:
             ConfigError: one of them does not start; says why.
         """
         self._workers = [self._spawn(number + 1) for number in range(self._config.workers)]
-        waiting = {worker.words: worker for worker in self._workers}
-        while waiting:
-            for ready in connection.wait([*waiting, self._told]):
-                if ready is self._told:
-                    return False
-                worker = waiting.pop(ready)  # type: ignore[call-overload]
-                if failure := _word(worker):
+        while waiting := [worker for worker in self._workers if not worker.is_ready]:
+            heard = connection.wait([*(worker.words for worker in waiting), self._told])
+            if self._told in heard:
+                return False
+            for worker in waiting:
+                if worker.words in heard and (failure := _hear(worker)):
                     raise ConfigError(f"worker {worker.number}: {failure}")
         return True
 
     def watch(self) -> None:
         """Replace workers that die, until they are to stop."""
         while True:
-            sentinels = {worker.process.sentinel: worker for worker in self._workers}
-            ready = connection.wait([*sentinels, self._told])
-            if self._told in ready:
+            starting = [worker.words for worker in self._workers if not worker.is_ready]
+            sentinels = [worker.process.sentinel for worker in self._workers]
+            heard = connection.wait([*starting, *sentinels, self._told])
+            if self._told in heard:
                 return
-            for sentinel in ready:
-                self._replace(sentinels[sentinel])  # type: ignore[index]
+            for worker in tuple(self._workers):
+                failure = _hear(worker) if worker.words in heard else ""
+                if worker.process.sentinel in heard or failure:
+                    self._replace(worker, failure)
 
     def close(self) -> None:
         """Drain all, and wait until they have ended."""
@@ -141,9 +145,8 @@ class _Supervisor:
             worker.process.close()
             worker.words.close()
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: _Worker, failure: str) -> None:
         worker.process.join()
-        failure = _word(worker) if worker.words.poll() else ""
         logger.error("worker %d ended with status %s %s", worker.number, worker.process.exitcode, failure)
         worker.process.close()
         worker.words.close()
@@ -172,14 +175,17 @@ def _work(number: int, config: ServerConfig, log_level: str, speaker: Connection
         raise SystemExit(1) from None
 
 
-def _word(worker: _Worker) -> str:
-    """Give why a worker is not ready; empty: it is."""
+def _hear(worker: _Worker) -> str:
+    """Give why a worker did not get ready; empty: it is."""
     try:
-        word: str = worker.words.recv()
+        failure: str = worker.words.recv()
     except EOFError:
         worker.process.join()
         return f"it ended with status {worker.process.exitcode}"
-    return word
+    worker.is_ready = not failure
+    if worker.is_ready:
+        logger.info("worker %d takes calls", worker.number)
+    return failure
 
 
 @contextlib.contextmanager

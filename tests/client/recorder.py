@@ -14,10 +14,15 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from spacelink.admin.v1 import account_pb2, audit_pb2, governance_pb2, tenant_pb2, token_pb2
-from spacelink.v1 import partner_pb2, session_pb2, telemetry_pb2
+from spacelink.v1 import network_pb2, partner_pb2, session_pb2, telemetry_pb2
 from spacelink.v1.telemetry_pb2 import IngestAck, IngestReady, IngestRequest, IngestResponse
 
-DATA_FILES = (telemetry_pb2.DESCRIPTOR, session_pb2.DESCRIPTOR, partner_pb2.DESCRIPTOR)
+DATA_FILES = (
+    telemetry_pb2.DESCRIPTOR,
+    network_pb2.DESCRIPTOR,
+    session_pb2.DESCRIPTOR,
+    partner_pb2.DESCRIPTOR,
+)
 ADMIN_FILES = (
     token_pb2.DESCRIPTOR,
     governance_pb2.DESCRIPTOR,

@@ -17,13 +17,14 @@ from spacelink.errors import (
     UnauthenticatedError,
 )
 from tests.server.installation import Installation, running
+from tests.server.stores import Place
 
 PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture
 async def installation(tmp_path: Path) -> AsyncIterator[Installation]:
-    async with running(tmp_path) as installation:
+    async with running(Place(tmp_path)) as installation:
         yield installation
 
 

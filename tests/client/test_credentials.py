@@ -49,6 +49,14 @@ def test_an_api_key_and_a_tenant_have_headers_of_their_own() -> None:
     assert credentials(tenant="acme").metadata() == (("x-spacelink-tenant", "acme"),)
 
 
+@pytest.mark.parametrize("name", ["token_file", "api_key_file"])
+@pytest.mark.parametrize("secret", [str(minted()), KEY])
+def test_a_secret_given_for_a_file_is_not_shown(name: str, secret: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: expected the name of a file") as caught:
+        credentials(**{name: secret})
+    assert secret not in str(caught.value)
+
+
 def test_files_hold_the_same(path: Path) -> None:
     token = minted()
     path.write_text(f"{token}\n")

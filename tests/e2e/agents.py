@@ -14,6 +14,7 @@ import numpy as np
 
 from spacelink import TelemetryColumns
 from tests.e2e.batches import START
+from tests.leaks import WATCH
 
 if TYPE_CHECKING:
     from tests.conftest import ServerProcess
@@ -121,6 +122,9 @@ class AgentProcess:
 
     process: subprocess.Popen[bytes]
     log_file: Path
+
+    def __post_init__(self) -> None:
+        WATCH.log(self.log_file)
 
     @property
     def log(self) -> str:

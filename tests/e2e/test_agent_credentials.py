@@ -34,7 +34,7 @@ def put(path: Path, token: Token) -> Path:
 def simulating(server: ServerProcess, directory: Path, token_file: Path) -> Iterator[AgentProcess]:
     """Run an agent that sends a few batches a second until it is told to stop."""
     command = [sys.executable, "-m", "spacelink", "agent", "--server", server.address]
-    command += ["--collector", "simulator", "--interval", "0.05", "--batch-age", "0.1", "--device-id", DEVICE]
+    command += ["--collector", "simulator", "--interval", "0.1", "--batch-age", "0.1", "--device-id", DEVICE]
     command += ["--token-file", str(token_file), "--spool", str(directory / "spool")]
     log_file = directory / "agent.log"
     with log_file.open("ab") as log:

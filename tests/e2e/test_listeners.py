@@ -10,10 +10,11 @@ import grpc
 import grpc.aio
 import pytest
 from google.protobuf.json_format import Parse, ParseDict
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from spacelink.v1 import telemetry_pb2 as pb
-from tests.e2e.calls import SERVING, health
+from tests.e2e.calls import DEADLINE, SERVING, health
 
 if TYPE_CHECKING:
     from tests.conftest import ServerProcess
@@ -46,6 +47,14 @@ async def test_admin_plane(server: ServerProcess) -> None:
     services = await _services(server.admin_address)
     assert "grpc.health.v1.Health" in services
     assert not [name for name in services if name.startswith("spacelink.v1")]
+
+
+async def test_health_of_all_services(channel: grpc.aio.Channel, server: ServerProcess) -> None:
+    answer = await health_pb2_grpc.HealthStub(channel).List(health_pb2.HealthListRequest(), timeout=DEADLINE)
+    ours = [name for name in await _services(server.address) if name.startswith("spacelink.")]
+    assert {name: state.status for name, state in answer.statuses.items()} == dict.fromkeys(
+        ["", *ours], SERVING
+    )
 
 
 @pytest.mark.parametrize("service", ["nothing", "spacelink.admin.v1.Nothing", "x" * 5000])

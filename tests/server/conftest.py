@@ -76,5 +76,5 @@ async def installation(
     monkeypatch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
     directory = tmp_path / "data"
     shutil.copytree(founded, directory)
-    async with running(directory) as installation:
+    async with running(Place(directory)) as installation:
         yield installation

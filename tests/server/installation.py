@@ -18,12 +18,13 @@ from spacelink.admin.v1 import (
     tenant_pb2_grpc,
     token_pb2_grpc,
 )
-from spacelink.v1 import partner_pb2_grpc, session_pb2_grpc
+from spacelink.v1 import network_pb2_grpc, partner_pb2_grpc, session_pb2_grpc
 from spacelink_server.access import first_start
 from spacelink_server.access.control import AccessControl
 from spacelink_server.access.writes import Database
 from spacelink_server.ingest.committer import Committer
 from spacelink_server.ingest.live import LiveFeed
+from spacelink_server.networks.history import History
 from spacelink_server.rpc import CallInterceptor
 from spacelink_server.sandboxes.seeding import Seeder
 from spacelink_server.services.admin_account import AccountService
@@ -31,10 +32,10 @@ from spacelink_server.services.admin_audit import AuditService
 from spacelink_server.services.admin_governance import GovernanceService
 from spacelink_server.services.admin_tenant import TenantService
 from spacelink_server.services.admin_token import TokenService
+from spacelink_server.services.network import NetworkService
 from spacelink_server.services.partner import PartnerService
 from spacelink_server.services.scopes import RULES
 from spacelink_server.services.session import SessionService
-from spacelink_server.storage.sqlite import SqliteStore
 from spacelink_server.webhooks.delivery import Deliverer
 from spacelink_server.webhooks.sending import Sender
 from spacelink_server.webhooks.targets import Targets
@@ -42,7 +43,8 @@ from tests.server.plane import status_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
-    from pathlib import Path
+
+    from tests.server.stores import Place
 
 
 _QUEUE_BYTES = 64 * 1024 * 1024
@@ -64,8 +66,9 @@ class Clock:
 class Installation:
     """Everything that decides about a call, wired as in the server."""
 
-    def __init__(self, directory: Path) -> None:
-        self.store = SqliteStore(directory)
+    def __init__(self, place: Place) -> None:
+        self.store = place.open()
+        directory = place.directory
         self.clock = Clock()
         self.keys = first_start.prepare(self.store, directory, {})
         self.writer = ThreadPoolExecutor(1)
@@ -101,6 +104,7 @@ class Installation:
         self.account = account_pb2_grpc.AccountServiceStub(self.channel)
         self.session = session_pb2_grpc.SessionServiceStub(self.channel)
         self.partner = partner_pb2_grpc.PartnerServiceStub(self.channel)
+        self.network = network_pb2_grpc.NetworkServiceStub(self.channel)
 
     def _register(self) -> None:
         token_pb2_grpc.add_TokenServiceServicer_to_server(
@@ -123,6 +127,9 @@ class Installation:
             PartnerService(self.access, Seeder(self.committer, self.readers), self.targets, self.sender),
             self.server,
         )
+        network_pb2_grpc.add_NetworkServiceServicer_to_server(
+            NetworkService(self.database, History(self.store, self.readers)), self.server
+        )
 
     async def close(self) -> None:
         await self.channel.close()
@@ -139,20 +146,20 @@ async def _ignore(_: bool) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[Installation]:
+async def running(place: Place) -> AsyncIterator[Installation]:
     """Run an installation."""
-    installation = Installation(directory)
+    installation = Installation(place)
     await installation.bans.refresh()
     await installation.directory.refresh()
     await installation.server.start()
-    polling = asyncio.create_task(installation.bans.run())
+    polling = [asyncio.create_task(work.run()) for work in (installation.bans, installation.directory)]
     committing = asyncio.create_task(installation.committer.run())
     try:
         yield installation
     finally:
-        polling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await polling
+        for task in polling:
+            task.cancel()
+        await asyncio.wait(polling)
         await installation.deliverer.close()
         installation.committer.close()
         await committing

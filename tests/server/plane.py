@@ -33,12 +33,14 @@ from spacelink_server.services.scopes import RULES
 from spacelink_server.services.telemetry import TelemetryService
 from tests.credentials import AuthorizedChannel
 from tests.server.faults import FaultyStore
+from tests.server.stored import stored_segments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from spacelink_server.storage.segments import Segment
+    from spacelink_server.storage.segments import AnySegment
+
 
 TENANT = "default"
 LIMITS = Limits(max_unacked_batches=8, max_batch_samples=100, max_batch_bytes=4_000)
@@ -82,9 +84,9 @@ class Plane:
         await producer.start(stream_id)
         return producer
 
-    def segments(self, device_id: str) -> list[Segment]:
+    def segments(self, device_id: str) -> list[AnySegment]:
         """Read all that is stored of a device."""
-        return [s for page in self.store.segments(TENANT, device_id, 0, 2**63 - 1) for s in page]
+        return stored_segments(self.store, TENANT, device_id)
 
 
 class Producer:

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "up": ("spacelink.cli.up:up", "Run a server and a simulated fleet, for a first look."),
     "server": ("spacelink_server.command:server", "Run the gRPC server."),
+    "rest": ("spacelink_rest.command:rest", "Run the REST bridge."),
     "db": ("spacelink_server.db_command:db", "Upgrade the schema of the server's store."),
     "agent": ("spacelink_agent.command:agent", "Run the agent of a terminal."),
     "telemetry": ("spacelink.cli.telemetry:telemetry", "Send, read and watch telemetry."),
+    "network": ("spacelink.cli.network:network", "Health, SLA, trends and incidents of networks."),
     "token": ("spacelink.cli.token:token", "Mint, narrow, explain and ban capability tokens."),
     "session": ("spacelink.cli.session:session", "Log in, and ask who one is."),
     "api-key": ("spacelink.cli.api_key:api_key", "Manage API keys: credentials that stand for tokens."),
@@ -26,6 +28,9 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "tenant": ("spacelink.cli.tenant:tenant", "Manage tenants."),
     "audit": ("spacelink.cli.audit:audit", "Export and verify the record of what was done."),
 }
+
+
+_EXTRAS = {"server": "server", "db": "server", "rest": "rest", "agent": "agent"}
 
 
 class _LazyGroup(click.Group):
@@ -41,7 +46,7 @@ class _LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("spacelink"):
                 raise
-            extra = {"server": "server", "db": "server", "agent": "agent"}.get(cmd_name, "all")
+            extra = _EXTRAS.get(cmd_name, "all")
             raise click.ClickException(
                 f"'spacelink {cmd_name}' needs the package {error.name}: pip install 'spacelink[{extra}]'"
             ) from None

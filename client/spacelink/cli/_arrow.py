@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from spacelink.cli import _rows
+from spacelink import _rows
 from spacelink.columns import METRICS
 
 try:
     import pyarrow as pa
 except ModuleNotFoundError:
-    raise click.ClickException("--output arrow needs pyarrow: pip install 'spacelink[arrow]'") from None
+    raise click.ClickException("this needs pyarrow: pip install 'spacelink[arrow]'") from None
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,27 +30,24 @@ _TYPES = {
 }
 
 
-class ArrowWriter:
-    """Writes each batch as a record batch; missing values are null.
+class SampleBatches:
+    """Makes record batches of samples; missing values are null.
 
     Metrics without a column of their own are entries of the map column extra.
+
+    Attributes:
+        schema: of the record batches.
     """
 
     def __init__(self, metrics: Sequence[str]) -> None:
-        self._names = _rows.header(metrics)
-        self._schema = pa.schema([(name, _TYPES.get(name, pa.float32())) for name in self._names])
-        self._stream = pa.ipc.new_stream(sys.stdout.buffer, self._schema)
+        """Make batches with the metrics asked for; none means all."""
+        names = _rows.header(metrics)
+        self.schema = pa.schema([(name, _TYPES.get(name, pa.float32())) for name in names])
 
-    def write(self, samples: TelemetryColumns) -> None:
-        """Write samples of one device."""
-        arrays = [self._column(samples, name) for name in self._names]
-        self._stream.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
-        sys.stdout.flush()
-
-    def close(self) -> None:
-        """Write the end of the stream."""
-        self._stream.close()
-        sys.stdout.flush()
+    def batch(self, samples: TelemetryColumns) -> Any:
+        """Make a record batch of samples of one device."""
+        arrays = [self._column(samples, name) for name in self.schema.names]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def _column(self, samples: TelemetryColumns, name: str) -> Any:
         if name == _rows.DEVICE:
@@ -63,7 +60,25 @@ class ArrowWriter:
             return _extra(samples)
         if name in samples.metrics:
             return pa.array(samples.metrics[name], pa.float32(), from_pandas=True)
-        return pa.nulls(len(samples), self._schema.field(name).type)
+        return pa.nulls(len(samples), self.schema.field(name).type)
+
+
+class ArrowWriter:
+    """Writes each batch as a record batch to standard output."""
+
+    def __init__(self, metrics: Sequence[str]) -> None:
+        self._batches = SampleBatches(metrics)
+        self._stream = pa.ipc.new_stream(sys.stdout.buffer, self._batches.schema)
+
+    def write(self, samples: TelemetryColumns) -> None:
+        """Write samples of one device."""
+        self._stream.write_batch(self._batches.batch(samples))
+        sys.stdout.flush()
+
+    def close(self) -> None:
+        """Write the end of the stream."""
+        self._stream.close()
+        sys.stdout.flush()
 
 
 def _extra(samples: TelemetryColumns) -> Any:

@@ -16,6 +16,7 @@ from spacelink import AdminClient, AsyncSpaceLinkClient, SpaceLinkClient
 from spacelink._channel import DEFAULT_ADMIN_TARGET, DEFAULT_TARGET
 from spacelink._client import ConnectionOptions
 from spacelink._names import IDENTIFIER_RULE, is_identifier
+from spacelink.cli._secret_files import SecretFile
 from spacelink.cli.settings import setting
 from spacelink.errors import SpaceLinkError, UntrustedServerError
 
@@ -66,7 +67,7 @@ class Connection:
 
 def token_file_setting(help: str) -> Callable[[FC], FC]:  # noqa: A002 - click's name for it
     """Declare --token-file."""
-    return setting("--token-file", type=_secret_file(), help=help)
+    return setting("--token-file", type=SecretFile(), help=help)
 
 
 def read_token(file: IO[str] | None) -> str:
@@ -139,7 +140,7 @@ def _command(flag: str, default: str, text: str) -> Callable[[Callable[..., None
         @token_file_setting("File with the token, - for standard input; or SPACELINK_TOKEN is the token.")
         @setting(
             "--api-key-file",
-            type=_secret_file(),
+            type=SecretFile(),
             help="File with an API key instead; or SPACELINK_API_KEY is the key.",
         )
         @tls_settings
@@ -178,11 +179,6 @@ def _take_connection(settings: dict[str, Any]) -> Connection:
     except SpaceLinkError as error:
         raise click.ClickException(error.message) from None
     return connection
-
-
-def _secret_file() -> click.File:
-    # What is not ASCII is not part of a token or a key; their readers say so.
-    return click.File(encoding="ascii", errors="replace")
 
 
 def describe(error: SpaceLinkError, address: str) -> str:

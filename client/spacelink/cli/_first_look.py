@@ -28,9 +28,8 @@ class Account(NamedTuple):
 # Good only because `up` listens on loopback and stores nothing that matters.
 ACCOUNTS = (
     Account("enterprise_admin", "admin123", "admin"),
-    Account("partner_demo", "partner123", "partner"),
-    Account("customer_demo", "customer123", "customer"),
-    Account("viewer", "viewer123", "read_only"),
+    Account("acme_partner", "partner123", "partner"),
+    Account("customer_user", "customer123", "customer"),
 )
 
 

@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from spacelink.cli import _rows
+from spacelink import _rows
 from spacelink.cli._tables import console, decimals, heading, plain_table, status_text
 from spacelink.errors import UnavailableError
 

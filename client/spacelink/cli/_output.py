@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from spacelink.cli import _rows
+from spacelink import _rows
 from spacelink.cli._tables import SampleTable, print_records
 
 if TYPE_CHECKING:
@@ -43,6 +43,17 @@ def details_option(function: FC) -> FC:
         type=click.Choice(["table", "json"]),
         default=lambda: "table" if sys.stdout.isatty() else "json",
         show_default="table on a terminal, json elsewhere",
+    )(function)
+
+
+def report_option(function: FC) -> FC:
+    """Declare --output for a report: a picture, all of it, or its rows."""
+    return click.option(
+        "--output",
+        type=click.Choice(["table", "json", "csv"]),
+        default=lambda: "table" if sys.stdout.isatty() else "json",
+        show_default="table on a terminal, json elsewhere",
+        help="json is the whole report as one object; csv its rows.",
     )(function)
 
 
@@ -101,13 +112,15 @@ def write_records(output: str, records: Sequence[Mapping[str, object]], *, thing
 
 
 def to_record(item: DataclassInstance) -> dict[str, object]:
-    """Make a record of what the SDK gives, with times as RFC 3339 texts."""
+    """Make a record of what the SDK gives, with times as RFC 3339 texts and lengths in seconds."""
     return {name: _plain(value) for name, value in asdict(item).items()}
 
 
 def _plain(value: Any) -> object:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     return list(map(_plain, value)) if isinstance(value, tuple) else value

@@ -30,6 +30,14 @@ def count_progress(things: str) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
+def total_progress(things: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many things of a total are done; give what takes the number."""
+    done = TextColumn(f"{{task.completed:,}} of {{task.total:,}} {things}")
+    with _progress(BarColumn(), done, TimeRemainingColumn(), total=total) as take:
+        yield take
+
+
+@contextmanager
 def _progress(*columns: ProgressColumn, total: int | None) -> Iterator[Callable[[int], None]]:
     stderr = console(stderr=True)
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:

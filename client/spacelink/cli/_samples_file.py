@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import click
 import numpy as np
 
+from spacelink import _rows
 from spacelink._names import IDENTIFIER_RULE, METRIC_NAME_RULE, is_identifier, is_metric_name
 from spacelink._times import nanos
-from spacelink.cli import _rows
 from spacelink.columns import TelemetryColumns, status_number
 
 if TYPE_CHECKING:

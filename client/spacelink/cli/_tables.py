@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from spacelink.cli import _rows
+from spacelink import _rows
 from spacelink.columns import concatenate
 
 if TYPE_CHECKING:

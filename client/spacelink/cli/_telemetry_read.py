@@ -43,7 +43,8 @@ def metrics_option(function: FC) -> FC:
     )(function)
 
 
-def _range_options(function: FC) -> FC:
+def range_options(function: FC) -> FC:
+    """Declare --start and --end."""
     start = click.option(
         "--start",
         type=MomentParam(),
@@ -55,7 +56,7 @@ def _range_options(function: FC) -> FC:
 
 @click.command()
 @devices_option
-@_range_options
+@range_options
 @metrics_option
 @click.option(
     "--limit",
@@ -132,7 +133,7 @@ def latest(connection: Connection, device_ids: tuple[str, ...], output: str) -> 
 
 @click.command()
 @devices_option
-@_range_options
+@range_options
 @metrics_option
 @click.option("--per-device", is_flag=True, help="A summary of each device instead of one of all.")
 @output_option

@@ -12,6 +12,7 @@ from rich.tree import Tree
 from spacelink.cli._connection import Connection, admin_command
 from spacelink.cli._moments import MomentParam
 from spacelink.cli._output import output_option, to_record, write_records
+from spacelink.cli._secret_files import SecretFile
 from spacelink.cli._tables import console, printable
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _SIGNATURE = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
-_file = click.argument("file", type=click.File(encoding="ascii", errors="replace"), required=False)
+_file = click.argument("file", type=SecretFile(), required=False)
 _token_id = click.option("--token-id", metavar="ID", help="The id of a minted token instead of a file.")
 
 

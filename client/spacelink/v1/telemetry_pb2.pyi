@@ -507,6 +507,11 @@ class QueryTelemetryRequest(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    AFTER_DEVICE_ID_FIELD_NUMBER: _builtins.int
+    after_device_id: _builtins.str
+    """Only devices behind this one in their order; empty means all of them. A
+    query that was read in part goes on with it.
+    """
     @_builtins.property
     def device_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The devices wanted, at most 1000; none means all."""
@@ -530,10 +535,11 @@ class QueryTelemetryRequest(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         metrics: _abc.Iterable[_builtins.str] | None = ...,
+        after_device_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_ids", b"device_ids", "end_time", b"end_time", "metrics", b"metrics", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_device_id", b"after_device_id", "device_ids", b"device_ids", "end_time", b"end_time", "metrics", b"metrics", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -634,8 +640,16 @@ class SummarizeTelemetryRequest(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     PER_DEVICE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     per_device: _builtins.bool
     """One summary for each device instead of one for all of them together."""
+    page_size: _builtins.int
+    """With per_device, the most devices looked at for an answer, at most 1000; 0
+    means as many as have room in one.
+    """
+    page_token: _builtins.str
+    """With per_device, where to go on: next_page_token of the answer before."""
     @_builtins.property
     def device_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The devices wanted, at most 1000; none means all."""
@@ -660,10 +674,12 @@ class SummarizeTelemetryRequest(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         metrics: _abc.Iterable[_builtins.str] | None = ...,
         per_device: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_ids", b"device_ids", "end_time", b"end_time", "metrics", b"metrics", "per_device", b"per_device", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_ids", b"device_ids", "end_time", b"end_time", "metrics", b"metrics", "page_size", b"page_size", "page_token", b"page_token", "per_device", b"per_device", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -676,6 +692,11 @@ class SummarizeTelemetryResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUMMARIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """With per_device, asks for the next page; empty on the last one. A page may
+    be empty and not the last.
+    """
     @_builtins.property
     def summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___TelemetrySummary]:
         """One for each device with samples in the range, ordered by device_id, or a
@@ -686,10 +707,11 @@ class SummarizeTelemetryResponse(_message.Message):
         self,
         *,
         summaries: _abc.Iterable[Global___TelemetrySummary] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["summaries", b"summaries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "summaries", b"summaries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

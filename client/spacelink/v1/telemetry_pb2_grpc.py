@@ -100,8 +100,9 @@ class TelemetryServiceServicer:
 
     def QueryTelemetry(self, request, context):
         """Streams the raw samples of devices in a half-open time range. Devices come
-        one after the other; the samples of a device are in time order, and samples
-        of one device that are equal in every column are given once.
+        one after the other, ordered by device_id; the samples of a device are in
+        time order, and samples of one device that are equal in every column are
+        given once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,8 +51,9 @@ class TelemetryServiceStub:
     """Stores one batch and answers once it is committed to disk."""
     QueryTelemetry: _grpc.UnaryStreamMultiCallable[_telemetry_pb2.QueryTelemetryRequest, _telemetry_pb2.QueryTelemetryResponse]
     """Streams the raw samples of devices in a half-open time range. Devices come
-    one after the other; the samples of a device are in time order, and samples
-    of one device that are equal in every column are given once.
+    one after the other, ordered by device_id; the samples of a device are in
+    time order, and samples of one device that are equal in every column are
+    given once.
     """
     ListLatestTelemetry: _grpc.UnaryUnaryMultiCallable[_telemetry_pb2.ListLatestTelemetryRequest, _telemetry_pb2.ListLatestTelemetryResponse]
     """Lists the newest sample of each device, ordered by device_id."""
@@ -86,8 +87,9 @@ class TelemetryServiceAsyncStub(TelemetryServiceStub):
     """Stores one batch and answers once it is committed to disk."""
     QueryTelemetry: _aio.UnaryStreamMultiCallable[_telemetry_pb2.QueryTelemetryRequest, _telemetry_pb2.QueryTelemetryResponse]  # type: ignore[assignment]
     """Streams the raw samples of devices in a half-open time range. Devices come
-    one after the other; the samples of a device are in time order, and samples
-    of one device that are equal in every column are given once.
+    one after the other, ordered by device_id; the samples of a device are in
+    time order, and samples of one device that are equal in every column are
+    given once.
     """
     ListLatestTelemetry: _aio.UnaryUnaryMultiCallable[_telemetry_pb2.ListLatestTelemetryRequest, _telemetry_pb2.ListLatestTelemetryResponse]  # type: ignore[assignment]
     """Lists the newest sample of each device, ordered by device_id."""
@@ -136,8 +138,9 @@ class TelemetryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_telemetry_pb2.QueryTelemetryResponse], _abc.AsyncIterator[_telemetry_pb2.QueryTelemetryResponse]]:
         """Streams the raw samples of devices in a half-open time range. Devices come
-        one after the other; the samples of a device are in time order, and samples
-        of one device that are equal in every column are given once.
+        one after the other, ordered by device_id; the samples of a device are in
+        time order, and samples of one device that are equal in every column are
+        given once.
         """
 
     @_abc_1.abstractmethod

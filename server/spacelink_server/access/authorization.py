@@ -87,7 +87,10 @@ class Authorizer:
         if not isinstance(rule, Access):
             raise errors.denied("SCOPE_DENIED", "no token is good for this method")
         named = rule.tenant(request)
-        tenant_id = named or next(iter(values(metadata, _TENANT_HEADER)), "") or _own_tenant(token)
+        tenant_id = named or next(iter(values(metadata, _TENANT_HEADER)), "")
+        if not tenant_id and token.tenant == ANY and rule.everywhere(request):
+            tenant_id = named = ANY
+        tenant_id = tenant_id or _own_tenant(token)
         address = self.address(metadata, peer)
         context = CallContext(
             datetime.fromtimestamp(self._clock(), UTC),

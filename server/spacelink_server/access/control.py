@@ -11,6 +11,7 @@ from spacelink_server.access.api_keys import ApiKeys
 from spacelink_server.access.authentication import Authenticator
 from spacelink_server.access.authorization import Authorizer
 from spacelink_server.access.bans import BanList
+from spacelink_server.access.devices import DeviceLimits
 from spacelink_server.access.interceptor import AccessInterceptor, Gate
 from spacelink_server.access.limits import Limiter
 from spacelink_server.access.lineage import Lineage
@@ -95,6 +96,7 @@ class AccessControl:
             Authorizer(keys, self.tenants.admits, trusted_proxies, clock),
             self.allowances,
             self.limiter,
+            DeviceLimits(database, self.tenants.max_devices),
             self.open_calls,
             self.lineage,
             self.refusals,

@@ -1,4 +1,4 @@
-"""How a call is refused for its credential.
+"""How a call is refused for its credential, or for what is used up.
 
 Up to and including the signature every failure gives the same answer, so that
 nobody can find out by trying what is wrong with a forgery. The cause is for
@@ -7,9 +7,17 @@ logs and counters; it holds no part of a credential.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import grpc
+from google.rpc.error_details_pb2 import QuotaFailure
 
 from spacelink_server.errors import RequestError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from google.rpc.status_pb2 import Status
 
 # Messages repeat names and caveats of the call, and travel in its trailers,
 # which common proxies and clients limit to 8 KiB: twice, and encoded.
@@ -30,6 +38,41 @@ class RefusedError(RequestError):
     def __init__(self, code: grpc.StatusCode, reason: str, message: str, cause: str = "") -> None:
         super().__init__(code, reason, message)
         self.cause = cause or message
+
+
+class ExhaustedError(RequestError):
+    """Something is used up of which there is so much."""
+
+    def __init__(
+        self,
+        reason: str,
+        subject: str,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        retry_seconds: float | None = None,
+    ) -> None:
+        """Make the answer to a call that wants more.
+
+        Args:
+            reason: what is used up.
+            subject: whose it is, such as "tenant:acme".
+            message: says how much there is.
+            metadata: see RequestError.
+            retry_seconds: when there is more; None: never.
+        """
+        super().__init__(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            reason,
+            message,
+            metadata=metadata,
+            retry_seconds=retry_seconds,
+        )
+        self._subject = subject
+
+    def _add_details(self, status: Status) -> None:
+        violation = QuotaFailure.Violation(subject=self._subject, description=self.message)
+        status.details.add().Pack(QuotaFailure(violations=[violation]))
 
 
 def credential_required() -> RefusedError:

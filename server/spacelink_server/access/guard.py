@@ -12,6 +12,7 @@ from spacelink_server.access.authorization import refusal_of
 if TYPE_CHECKING:
     from spacelink_server.access.allowances import CallLimits
     from spacelink_server.access.call import Call
+    from spacelink_server.access.devices import DeviceLimits
     from spacelink_server.access.errors import RefusedError
     from spacelink_server.access.limits import Limiter
     from spacelink_server.access.open_calls import OpenCall
@@ -30,7 +31,9 @@ _NO_TIME = datetime.fromtimestamp(0, UTC)
 class Guard:
     """Checks the batches of a call. Nothing here suspends where limits have units at hand."""
 
-    def __init__(self, call: Call, open_call: OpenCall, limits: CallLimits, limiter: Limiter) -> None:
+    def __init__(
+        self, call: Call, open_call: OpenCall, limits: CallLimits, limiter: Limiter, devices: DeviceLimits
+    ) -> None:
         """Make a guard of a call that was let in.
 
         Args:
@@ -38,11 +41,13 @@ class Guard:
             open_call: tells when its token is no longer good.
             limits: what it draws from.
             limiter: has the units.
+            devices: has room for them.
         """
         self._call = call
         self._open_call = open_call
         self._limits = limits
         self._limiter = limiter
+        self._devices = devices
         self._device_caveats = [c for c in call.principal.caveats if type(c) is Device]
         self._answers: dict[str, RefusedError | None] = {}
 
@@ -66,6 +71,15 @@ class Guard:
         context = CallContext(_NO_TIME, self._call.tenant_id, "", devices=(device_id,))
         self._answers[device_id] = refusal_of(self._device_caveats, context)
         return self._answers[device_id]
+
+    async def admit(self, device_id: str) -> None:
+        """Make sure that the tenant has the device, or room for it.
+
+        Raises:
+            ExhaustedError: it has as many others as it may have.
+            UnavailableError: nobody knows how many it has.
+        """
+        await self._devices.admit(self._call.tenant_id, device_id)
 
     async def take_batch(self, sample_count: int) -> None:
         """Take a batch of a stream from the limits, waiting for units for up to 5 s.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spacelink_server.access.allowances import Allowances
     from spacelink_server.access.authentication import Authenticator
     from spacelink_server.access.authorization import Authorizer
+    from spacelink_server.access.devices import DeviceLimits
     from spacelink_server.access.limits import Limiter
     from spacelink_server.access.lineage import Lineage
     from spacelink_server.access.open_calls import OpenCall, OpenCalls
@@ -43,6 +44,7 @@ class Gate:
         authorizer: holds these against what they ask for.
         allowances: finds their limits.
         limiter: has the units.
+        devices: has room for them.
         open_calls: ends them when their tokens end.
         lineage: counts the tokens presented.
         refusals: counts the calls refused.
@@ -52,6 +54,7 @@ class Gate:
     authorizer: Authorizer
     allowances: Allowances
     limiter: Limiter
+    devices: DeviceLimits
     open_calls: OpenCalls
     lineage: Lineage
     refusals: Refusals
@@ -131,7 +134,7 @@ class _Entry:
         if self.counted and (keys := limits.in_force()):
             await gate.limiter.take(keys, 1, 0)
         call.enter(entered)
-        guard.enter(Guard(entered, open_call, limits, gate.limiter))
+        guard.enter(Guard(entered, open_call, limits, gate.limiter, gate.devices))
 
     def _refused(self, error: RequestError, token: VerifiedToken | None) -> None:
         cause = getattr(error, "cause", error.message)

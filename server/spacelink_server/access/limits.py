@@ -19,18 +19,14 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import grpc
-from google.rpc.error_details_pb2 import QuotaFailure
-
 from spacelink_server.access._limit_state import HeldUnits, Waiter
+from spacelink_server.access.errors import ExhaustedError
 from spacelink_server.access.periodic import repeat
-from spacelink_server.errors import RequestError, UnavailableError
+from spacelink_server.errors import UnavailableError
 from spacelink_server.storage import limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from google.rpc.status_pb2 import Status
 
     from spacelink_server.access._limit_state import LimitState
     from spacelink_server.access.writes import Database
@@ -85,22 +81,18 @@ def samples_per_day(tenant_id: str, amount: int) -> LimitKey:
     return LimitKey(tenant_id, digest, amount, _DAY_SECONDS, "quota", caveat, is_told=True)
 
 
-class LimitExceededError(RequestError):
+class LimitExceededError(ExhaustedError):
     """A limit has too few units left; retry_seconds is None where it never has enough."""
 
     def __init__(self, key: LimitKey, message: str, retry_seconds: float | None = None) -> None:
         super().__init__(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
             "RATE_LIMITED" if key.kind == "rate" else "QUOTA_EXCEEDED",
+            f"tenant:{key.tenant_id}",
             f"{key.caveat}: {message}",
             metadata={"limit": key.caveat},
             retry_seconds=retry_seconds,
         )
         self.key = key
-
-    def _add_details(self, status: Status) -> None:
-        violation = QuotaFailure.Violation(subject=f"tenant:{self.key.tenant_id}", description=self.message)
-        status.details.add().Pack(QuotaFailure(violations=[violation]))
 
 
 class Remaining(NamedTuple):

@@ -28,6 +28,16 @@ def any_tenant(_: Any) -> str:
     return ANY
 
 
+def never(_: Any) -> bool:
+    """Say that an operator's call which names no tenant is about the default one."""
+    return False
+
+
+def always(_: Any) -> bool:
+    """Say that it is about all tenants."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """The method is for tokens with a scope.
@@ -40,12 +50,15 @@ class Access:
         devices: gives the devices that a request names; (ANY,) where it means all.
         networks: likewise.
         tenant: gives the tenant that a request names; empty where it names none.
+        everywhere: tells whether an operator's call that names no tenant is about
+            all of them, rather than the default one.
     """
 
     scope: str
     devices: Callable[[Any], Collection[str]] = no_names
     networks: Callable[[Any], Collection[str]] = no_names
     tenant: Callable[[Any], str] = tenant_field
+    everywhere: Callable[[Any], bool] = never
 
 
 class Open(Enum):

@@ -44,6 +44,7 @@ class TenantDirectory:
         self._version = -1
         self._quotas: dict[str, tuple[LimitKey, ...]] = {}
         self._allowed: dict[str, tuple[AddressRange, ...]] = {}
+        self._max_devices: dict[str, int] = {}
         self._reading = asyncio.Lock()
 
     async def refresh(self) -> None:
@@ -66,6 +67,7 @@ class TenantDirectory:
             self._allowed = {
                 tenant_id: tuple(map(ip_network, cidrs)) for tenant_id, cidrs in rows.allowlists.items()
             }
+            self._max_devices = {row.tenant_id: row.max_devices for row in rows.tenants if row.max_devices}
 
     async def run(self) -> None:
         """Take over what other servers change; runs for ever."""
@@ -78,6 +80,10 @@ class TenantDirectory:
     def quotas(self, tenant_id: str) -> tuple[LimitKey, ...]:
         """Give what all samples of a tenant draw from, whichever token they come with."""
         return self._quotas.get(tenant_id, ())
+
+    def max_devices(self) -> Mapping[str, int]:
+        """Give how many devices each tenant may have that may not have any number; anew with every change."""
+        return self._max_devices
 
     def admits(self, tenant_id: str, address: Address | None) -> bool:
         """Tell whether a tenant's tokens are good from an address; None, one that is not known."""

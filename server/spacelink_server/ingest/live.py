@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from spacelink_server.storage.segments import Segment
 
@@ -82,9 +82,16 @@ class Watcher:
 
 
 class LiveFeed:
-    """All watchers of the process."""
+    """All watchers of the process, and who else hears of every commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, *observers: Callable[[str, Sequence[Segment]], None]) -> None:
+        """Make a feed.
+
+        Args:
+            observers: called with each tenant and the segments that this process
+                committed, on the event loop; they must not wait.
+        """
+        self.observers = observers
         self._watchers: set[Watcher] = set()
         self._closed = False
 
@@ -102,8 +109,14 @@ class LiveFeed:
         """Let a watcher go."""
         self._watchers.discard(watcher)
 
-    def publish(self, tenant_id: str, segments: Iterable[Segment]) -> None:
-        """Offer committed segments to the tenant's watchers."""
+    def publish(self, tenant_id: str, segments: Sequence[Segment]) -> None:
+        """Tell of segments that this process committed."""
+        for observe in self.observers:
+            observe(tenant_id, segments)
+        self.show(tenant_id, segments)
+
+    def show(self, tenant_id: str, segments: Iterable[Segment]) -> None:
+        """Offer segments to the tenant's watchers."""
         for watcher in self.watchers(tenant_id):
             for segment in segments:
                 watcher.offer(segment)

@@ -47,14 +47,17 @@ class SharedFeed(LiveFeed):
     is not needed.
     """
 
-    def __init__(self, tail: CommitTail, readers: Executor) -> None:
+    def __init__(
+        self, tail: CommitTail, readers: Executor, *observers: Callable[[str, Sequence[Segment]], None]
+    ) -> None:
         """Make a feed; run feeds it.
 
         Args:
             tail: gives what is committed.
             readers: threads for reading it.
+            observers: see LiveFeed.
         """
-        super().__init__()
+        super().__init__(*observers)
         self._tail = tail
         self._readers = readers
         self._followed: dict[str, _Followed] = {}
@@ -72,8 +75,10 @@ class SharedFeed(LiveFeed):
         await super().add(watcher)
         self._watched.set()
 
-    def publish(self, tenant_id: str, segments: Iterable[Segment]) -> None:
-        """Leave it to run, which finds the segments in the store."""
+    def publish(self, tenant_id: str, segments: Sequence[Segment]) -> None:
+        """Tell the observers; what watchers are shown, run finds in the store."""
+        for observe in self.observers:
+            observe(tenant_id, segments)
 
     async def run(self) -> None:
         """Read what is committed, as long as anybody watches; runs for ever."""
@@ -110,7 +115,7 @@ class SharedFeed(LiveFeed):
         segments = await self._in_thread(lambda: self._tail.fetch(tenant_id, taken)) if taken else []
         for watcher in watchers:
             watcher.lose(arrival.device_id for arrival in lost)
-        super().publish(tenant_id, segments)
+        self.show(tenant_id, segments)
         full = len(arrivals) == MOST_ARRIVALS
         followed.since = min(horizon, arrivals[-1].segment_id) if full else horizon
         followed.seen = {arrival for arrival in arrivals if arrival.segment_id >= followed.since}

@@ -21,7 +21,7 @@ from spacelink.v1.telemetry_pb2 import (
     IngestResponse,
     RejectedBatch,
 )
-from spacelink_server.access.limits import LimitExceededError
+from spacelink_server.access.errors import ExhaustedError
 from spacelink_server.errors import InvalidRequestError, RequestError, UnavailableError, store_unavailable
 from spacelink_server.ingest.committer import Committer
 from spacelink_server.ingest.validation import InvalidBatchError, Limits, well_formed
@@ -220,9 +220,10 @@ class IngestStream:
             self._reject(Rejection(sequence, refusal.reason, refusal.message))
             return
         try:
+            await self._guard.admit(checked.device_id)
             # Before its values are looked at: what is rejected for them counts, too.
             await self._guard.take_batch(checked.sample_count)
-        except LimitExceededError as error:
+        except ExhaustedError as error:
             if error.retry_seconds is not None:
                 raise
             # It would be refused for ever, and block the stream.

@@ -27,6 +27,23 @@ _MAGNITUDES = (128 - _LOWEST_EXPONENT) << SCALE
 BUCKETS = 2 * _MAGNITUDES + 1
 
 
+def buckets(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Tell which bucket each value falls into.
+
+    Args:
+        values: shape (n,), finite.
+
+    Returns:
+        Shape (n,), from 0 to BUCKETS - 1.
+    """
+    result = np.full(len(values), _MAGNITUDES, np.int64)
+    at = np.flatnonzero(values)
+    magnitudes = np.abs(values[at]).astype(np.float64)
+    rank = np.ceil((np.log2(magnitudes) - _LOWEST_EXPONENT) * 2**SCALE).astype(np.int64)
+    result[at] += np.sign(values[at]).astype(np.int64) * rank
+    return result
+
+
 def counts(values: NDArray[np.float32]) -> NDArray[np.int64]:
     """Count values into buckets.
 
@@ -36,19 +53,27 @@ def counts(values: NDArray[np.float32]) -> NDArray[np.int64]:
     Returns:
         Shape (BUCKETS,). Histograms of parts add up to that of the whole.
     """
-    magnitudes = np.abs(values[values != 0]).astype(np.float64)
-    rank = np.ceil((np.log2(magnitudes) - _LOWEST_EXPONENT) * 2**SCALE).astype(np.int64)
-    signs = np.sign(values[values != 0]).astype(np.int64)
-    result = np.bincount(signs * rank + _MAGNITUDES, minlength=BUCKETS)
-    result[_MAGNITUDES] += len(values) - len(magnitudes)
-    return result
+    return np.bincount(buckets(values), minlength=BUCKETS)
+
+
+def combined(
+    buckets: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Add up histograms that have only the buckets that hold something.
+
+    Args:
+        buckets: shape (n,), of all histograms, in any order.
+        counts: shape (n,), how many values are in each.
+
+    Returns:
+        Buckets and counts of the sum, both of shape (m,); buckets rise.
+    """
+    kept, place = np.unique(buckets, return_inverse=True)
+    return kept, np.bincount(place, counts, len(kept)).astype(np.int64)
 
 
 def quantiles(histogram: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Estimate quantiles, linearly interpolated between closest ranks.
-
-    Each is at most RELATIVE_ERROR off that of the values, unless it lies between
-    values of different signs.
+    """Estimate quantiles; see sparse_quantiles.
 
     Args:
         histogram: shape (BUCKETS,) with at least one value counted.
@@ -57,24 +82,41 @@ def quantiles(histogram: NDArray[np.int64], probabilities: NDArray[np.float64]) 
     Returns:
         Shape (k,).
     """
-    cumulative = np.cumsum(histogram)
+    held = np.flatnonzero(histogram)
+    return sparse_quantiles(held, histogram[held], probabilities)
+
+
+def sparse_quantiles(
+    buckets: NDArray[np.int64], counts: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Estimate quantiles, linearly interpolated between closest ranks.
+
+    Each is at most RELATIVE_ERROR off that of the values, unless it lies between
+    values of different signs.
+
+    Args:
+        buckets: shape (n,), rising, at least one.
+        counts: shape (n,), how many values are in each; positive.
+        probabilities: shape (k,), within 0 to 1.
+
+    Returns:
+        Shape (k,).
+    """
+    cumulative = np.cumsum(counts)
     ranks = probabilities * (cumulative[-1] - 1)
-    lower = _at(np.floor(ranks), cumulative)
-    upper = _at(np.ceil(ranks), cumulative)
+    values = representatives(buckets)
+    lower = values[np.searchsorted(cumulative, np.floor(ranks), side="right")]
+    upper = values[np.searchsorted(cumulative, np.ceil(ranks), side="right")]
     estimates: NDArray[np.float64] = lower + (upper - lower) * (ranks % 1)
     return estimates
 
 
-def _at(ranks: NDArray[np.float64], cumulative: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give the value for each rank, counted from 0."""
-    return _representatives(np.searchsorted(cumulative, ranks, side="right") - _MAGNITUDES)
-
-
-def _representatives(position: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give the value for a bucket, counted from the one of zeros.
+def representatives(buckets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give the value that stands for each bucket.
 
     The harmonic mean of a bucket's bounds is equally far from both, relatively.
     """
+    position = buckets - _MAGNITUDES
     upper = np.exp2(np.abs(position) / 2**SCALE + _LOWEST_EXPONENT)
     lower = np.exp2((np.abs(position) - 1) / 2**SCALE + _LOWEST_EXPONENT)
     middles: NDArray[np.float64] = np.sign(position) * 2 * lower * upper / (lower + upper)

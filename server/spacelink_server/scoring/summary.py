@@ -52,24 +52,36 @@ class MetricAccumulator:
         # One buffer: an array for each part would take thirty times the room of
         # its value where parts are single samples.
         self._values = bytearray()
-        self._histogram: NDArray[np.int64] | None = None
+        # Of the values that are not in the buffer: buckets and counts, rising.
+        self._histogram: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Take in values of shape (n,); NaN is a missing value."""
         present = values[~np.isnan(values)]
         if not len(present):
             return
-        self._count += len(present)
-        self._sum += float(present.sum(dtype=np.float64))
-        self._minimum = min(self._minimum, float(present.min()))
-        self._maximum = max(self._maximum, float(present.max()))
-        if self._histogram is not None:
-            self._histogram += histogram.counts(present)
-            return
+        total = float(present.sum(dtype=np.float64))
+        self._count_in(len(present), total, float(present.min()), float(present.max()))
         self._values += present.tobytes()
-        if self._count > EXACT_VALUES:
-            self._histogram = histogram.counts(np.frombuffer(self._values, np.float32))
-            self._values = bytearray()
+        if len(self._values) > EXACT_VALUES * present.itemsize:
+            self._fold_values()
+
+    def add_histogram(
+        self,
+        statistics: tuple[int, float, float, float],
+        buckets: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> None:
+        """Take in values that were summed up before; percentiles are estimates from then on.
+
+        Args:
+            statistics: how many there are, their sum, the smallest and the largest.
+            buckets: shape (n,), those that hold any of them, in any order; see
+                histogram.py.
+            counts: shape (n,), how many are in each.
+        """
+        self._count_in(*statistics)
+        self._add_buckets(buckets, counts)
 
     def statistics(self) -> MetricStatistics | None:
         """Sum up what was gathered; None where there was no value."""
@@ -85,11 +97,33 @@ class MetricAccumulator:
             0.0 if self._histogram is None else histogram.RELATIVE_ERROR,
         )
 
+    def _count_in(self, count: int, total: float, minimum: float, maximum: float) -> None:
+        self._count += count
+        self._sum += total
+        self._minimum = min(self._minimum, minimum)
+        self._maximum = max(self._maximum, maximum)
+
+    def _fold_values(self) -> None:
+        """Move what is in the buffer to the histogram."""
+        counts = histogram.counts(np.frombuffer(self._values, np.float32))
+        self._values = bytearray()
+        buckets = np.flatnonzero(counts)
+        self._add_buckets(buckets, counts[buckets])
+
+    def _add_buckets(self, buckets: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+        if self._histogram is not None:
+            known, known_counts = self._histogram
+            buckets = np.concatenate([known, buckets])
+            counts = np.concatenate([known_counts, counts])
+        self._histogram = histogram.combined(buckets, counts)
+
     def _percentiles(self) -> NDArray[np.float64]:
-        if self._histogram is None:
-            values = np.frombuffer(self._values, np.float32).astype(np.float64)
-            exact: NDArray[np.float64] = np.quantile(values, _PROBABILITIES)
-            return exact
-        # A bucket's representative may lie outside of what was seen.
-        estimates = histogram.quantiles(self._histogram, _PROBABILITIES)
-        return np.clip(estimates, self._minimum, self._maximum)
+        if self._histogram is not None:
+            if self._values:
+                self._fold_values()
+            # A bucket's representative may lie outside of what was seen.
+            estimates = histogram.sparse_quantiles(*self._histogram, _PROBABILITIES)
+            return np.clip(estimates, self._minimum, self._maximum)
+        values = np.frombuffer(self._values, np.float32).astype(np.float64)
+        exact: NDArray[np.float64] = np.quantile(values, _PROBABILITIES)
+        return exact

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from spacelink._caveats import ANY
 from spacelink._names import IDENTIFIER_RULE, is_identifier
 from spacelink.errors import InvalidTokenError
 from spacelink.token import Token
@@ -33,6 +34,7 @@ _T = TypeVar("_T")
 _MAX_PAGE_SIZE = 1000
 _DEFAULT_PAGE_SIZE = 100
 _MAX_TEXT = 1000
+_MAX_NAMES = 1000
 
 _NANOS = 1_000_000_000
 _DAY = 86_400 * _NANOS
@@ -52,19 +54,37 @@ def require_identifier(field: str, text: str) -> str:
 
 
 def require_text(field: str, text: str) -> str:
-    """Give a text for people, if it is not too long."""
+    """Give a text for people, if it is not too long and can be stored."""
+    if "\0" in text:
+        raise InvalidRequestError(field, "expected no NUL character")
     if len(text) > _MAX_TEXT:
         raise InvalidRequestError(field, f"{len(text)} characters; expected at most {_MAX_TEXT}")
     return text
 
 
+def require_device_ids(field: str, device_ids: Sequence[str], most: int = _MAX_NAMES) -> None:
+    """Check the names of devices, and that there are not too many."""
+    require_identifiers(field, device_ids, most, "INVALID_DEVICE_ID")
+
+
+def require_identifiers(
+    field: str, names: Sequence[str], most: int = _MAX_NAMES, reason: str = "INVALID_ARGUMENT"
+) -> None:
+    """Check a list of names."""
+    if len(names) > most:
+        raise InvalidRequestError(field, f"{len(names)} names; expected at most {most}")
+    for index, name in enumerate(names):
+        if not is_identifier(name):
+            raise InvalidRequestError(f"{field}[{index}]", f"expected {IDENTIFIER_RULE}", reason)
+
+
 def require_token(call: Call, field: str, text: str) -> Token:
-    """Give a token that the request holds, if it is of the tenant that the call is about."""
+    """Give a token that the request holds, if the call is about its tenant or about all."""
     try:
         token = Token.parse(text)
     except InvalidTokenError as error:
         raise InvalidRequestError(field, error.message, "INVALID_TOKEN") from None
-    if tenant_of(token) != call.tenant_id:
+    if call.tenant_id not in (ANY, tenant_of(token)):
         raise denied("WRONG_TENANT", f"{field}: the token is not of tenant {call.tenant_id}")
     return token
 

@@ -25,6 +25,10 @@ _TENANT_RULE = (
 _DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,62}", re.ASCII)
 _MAX_DOMAINS = 100
 
+RETENTIONS = ("raw_retention_days", "rollup_retention_days")
+# A century: what is kept longer is kept for ever.
+_MAX_RETENTION_DAYS = 36_525
+
 # A tenant's sandbox is the tenant of its name with this behind it.
 SANDBOX_SUFFIX = "-sandbox"
 
@@ -62,6 +66,9 @@ def checked(tenant: Tenant, prefix: str = "") -> Tenant:
     for name in ("samples_per_day", "max_devices"):
         if not 0 <= getattr(tenant, name) <= _MAX_AMOUNT:
             raise InvalidRequestError(prefix + name, f"expected 0, for no limit, to {_MAX_AMOUNT}")
+    for name in RETENTIONS:
+        if not 0 <= getattr(tenant, name) <= _MAX_RETENTION_DAYS:
+            raise InvalidRequestError(prefix + name, f"expected 0, for ever, to {_MAX_RETENTION_DAYS} days")
     if len(tenant.domains) > _MAX_DOMAINS:
         raise InvalidRequestError(prefix + "domains", f"expected at most {_MAX_DOMAINS}")
     for index, domain in enumerate(tenant.domains):
@@ -79,4 +86,5 @@ def detail(tenant: Tenant) -> dict[str, Any]:
         "samples_per_day": tenant.samples_per_day,
         "max_devices": tenant.max_devices,
         "domains": list(tenant.domains),
+        **{name: getattr(tenant, name) for name in RETENTIONS},
     }

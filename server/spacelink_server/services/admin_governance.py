@@ -74,8 +74,8 @@ class GovernanceService(GovernanceServiceServicer):
         return pb.UnbanTokenResponse()
 
     async def ListBans(self, request: pb.ListBansRequest, context: Context) -> pb.ListBansResponse:
-        """List the bans in force."""
-        tenant_id = current().tenant_id
+        """List the bans in force; an operator's call that names no tenant lists those of all."""
+        tenant_id = _whose(current())
         size = _requests.page_size(request.page_size)
         before = _requests.parse_time_page_token(request.page_token)
         rows = await self._database.read(lambda c: bans.page(c, tenant_id, before, size + 1))
@@ -172,18 +172,23 @@ def _event(ban: Ban) -> dict[str, Json]:
     return {"ban_id": ban.ban_id, kind: _text(name), "reason": ban.reason}
 
 
+def _whose(call: Call) -> str | None:
+    """Tell whose bans a call is about; None: those of all tenants and of the installation."""
+    return None if call.tenant_id == ANY else call.tenant_id
+
+
 def _find(connection: Connection, call: Call, request: pb.UnbanTokenRequest) -> list[Ban]:
+    tenant_id = _whose(call)
     match request.WhichOneof("target"):
         case "ban_id":
-            ban = bans.get(connection, call.tenant_id, request.ban_id)
-            return [ban] if ban else []
+            return bans.find(connection, tenant_id, ban_id=request.ban_id)
         case "token":
             token = _requests.require_token(call, "token", request.token)
-            return bans.find(connection, call.tenant_id, digest=_digest_of(token))
+            return bans.find(connection, tenant_id, digest=_digest_of(token))
         case "signature":
-            return bans.find(connection, call.tenant_id, digest=_signature_digest(request.signature))
+            return bans.find(connection, tenant_id, digest=_signature_digest(request.signature))
         case "token_id":
-            return bans.find(connection, call.tenant_id, token_id=request.token_id)
+            return bans.find(connection, tenant_id, token_id=request.token_id)
         case _:
             raise InvalidRequestError("target", "expected one of ban_id, token, signature and token_id")
 
@@ -191,7 +196,7 @@ def _find(connection: Connection, call: Call, request: pb.UnbanTokenRequest) -> 
 def _unban(connection: Connection, call: Call, request: pb.UnbanTokenRequest) -> None:
     found = _find(connection, call, request)
     if not found:
-        raise _requests.not_found("BAN_NOT_FOUND", f"tenant {call.tenant_id} has no such ban")
+        raise _requests.not_found("BAN_NOT_FOUND", "there is no such ban")
     for ban in found:
         bans.delete(connection, ban.tenant_id, ban.ban_id)
         _record(connection, call, "token.unban", ban)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import grpc
+
+from spacelink._caveats import ANY
 from spacelink.admin.v1 import tenant_pb2 as pb
 from spacelink.admin.v1.tenant_pb2_grpc import TenantServiceServicer
 from spacelink_server.access.call import current
 from spacelink_server.access.errors import tenant_not_found
 from spacelink_server.access.tenancy import add_key
+from spacelink_server.errors import InvalidRequestError
 from spacelink_server.services import _requests, _tenants
 from spacelink_server.storage import audit, tenants
 from spacelink_server.storage.audit import Event
@@ -18,8 +22,6 @@ from spacelink_server.storage.tenants import Tenant
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import grpc
-
     from spacelink_server.access.call import Call
     from spacelink_server.access.keys import KeyRing
     from spacelink_server.access.tenancy import TenantDirectory
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from spacelink_server.storage.transactions import Connection
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+# With the installation's key end the tokens of all operators, and with them the
+# only way to mint others: time for one command.
+_LEAST_OPERATOR_OVERLAP = 60 * 1_000_000_000
 
 
 class TenantService(TenantServiceServicer):
@@ -53,6 +59,8 @@ class TenantService(TenantServiceServicer):
                 wanted.max_devices,
                 tuple(wanted.domains),
                 time.time_ns(),
+                wanted.raw_retention_days,
+                wanted.rollup_retention_days,
             ),
             "tenant.",
         )
@@ -89,6 +97,11 @@ class TenantService(TenantServiceServicer):
         """Give a tenant a new key."""
         call = current()
         overlap = _requests.overlap(request.overlap, request.HasField("overlap"))
+        if call.tenant_id == ANY and overlap < _LEAST_OPERATOR_OVERLAP:
+            raise InvalidRequestError(
+                "overlap",
+                "expected at least 60 s: operators have to mint a successor to their token meanwhile",
+            )
         key_version, expire_time = await self._database.write(
             lambda connection: self._rotate(connection, call, overlap), self._directory.refresh
         )
@@ -125,7 +138,13 @@ def _update(connection: Connection, call: Call, request: pb.UpdateTenantRequest)
         raise tenant_not_found(request.tenant_id)
     changes: dict[str, Any] = {
         name: getattr(request, name)
-        for name in ("display_name", "samples_per_day", "max_devices")
+        for name in (
+            "display_name",
+            "samples_per_day",
+            "max_devices",
+            "raw_retention_days",
+            "rollup_retention_days",
+        )
         if request.HasField(name)
     }
     if request.update_domains:
@@ -154,8 +173,15 @@ def _messages(connection: Connection, rows: Sequence[Tenant]) -> list[pb.Tenant]
     versions = tenants.current_key_versions(connection, [row.tenant_id for row in rows])
     return [
         pb.Tenant(
-            **{**row._asdict(), "create_time": _requests.timestamp(row.create_time)},
+            tenant_id=row.tenant_id,
+            display_name=row.display_name,
+            samples_per_day=row.samples_per_day,
+            max_devices=row.max_devices,
+            domains=row.domains,
+            create_time=_requests.timestamp(row.create_time),
             key_version=versions[row.tenant_id],
+            raw_retention_days=row.raw_retention_days,
+            rollup_retention_days=row.rollup_retention_days,
         )
         for row in rows
     ]

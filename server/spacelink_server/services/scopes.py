@@ -11,7 +11,7 @@ from spacelink._wire import SubmitRequestView
 from spacelink.errors import InvalidTokenError
 from spacelink.token import Token
 from spacelink_server.access.authorization import DEFAULT_TENANT
-from spacelink_server.access.rules import AUTHENTICATED, PUBLIC, Access, any_tenant, tenant_field
+from spacelink_server.access.rules import AUTHENTICATED, PUBLIC, Access, always, any_tenant, tenant_field
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,6 +22,29 @@ if TYPE_CHECKING:
 def _device_ids(request: Any) -> Collection[str]:
     """Give the devices of a request for which none means all."""
     return request.device_ids or (ANY,)
+
+
+def _all(_: Any) -> Collection[str]:
+    """Say that a method is about all there are, whatever its request names."""
+    return (ANY,)
+
+
+def _changed_devices(request: Any) -> Collection[str]:
+    return [*request.add_device_ids, *request.remove_device_ids]
+
+
+def _network_id(request: Any) -> Collection[str]:
+    """Give the network of a request for which none means all."""
+    return (request.network_id or ANY,)
+
+
+def _network_ids(request: Any) -> Collection[str]:
+    return request.network_ids or (ANY,)
+
+
+def _new_network(request: Any) -> Collection[str]:
+    """Give the network to be created; one that the server names is in no token's list."""
+    return (request.network.network_id or ANY,)
 
 
 def _submitted_device(data: bytes) -> Collection[str]:
@@ -54,8 +77,14 @@ def _default_tenant(_: Any) -> str:
     return DEFAULT_TENANT
 
 
+def _is_of_a_signature(request: Any) -> bool:
+    """Tell whether a request bans a signature, which does not say whose it is."""
+    return request.WhichOneof("target") in ("signature", "digest")
+
+
 _TELEMETRY = "/spacelink.v1.TelemetryService/"
 _SESSION = "/spacelink.v1.SessionService/"
+_NETWORK = "/spacelink.v1.NetworkService/"
 _PARTNER = "/spacelink.v1.PartnerService/"
 _TOKENS = "/spacelink.admin.v1.TokenService/"
 _GOVERNANCE = "/spacelink.admin.v1.GovernanceService/"
@@ -74,6 +103,19 @@ RULES: Rules = {
     _TELEMETRY + "WatchTelemetry": Access("telemetry:read", devices=_device_ids),
     _SESSION + "CreateSession": PUBLIC,
     _SESSION + "GetSession": AUTHENTICATED,
+    # Terms and lists of devices are about all devices of a network.
+    _NETWORK + "CreateNetwork": Access("networks:write", _device_ids, _new_network),
+    _NETWORK + "GetNetwork": Access("networks:read", networks=_network_id),
+    _NETWORK + "ListNetworks": Access("networks:read", networks=_network_ids),
+    _NETWORK + "UpdateNetwork": Access("networks:write", _all, _network_id),
+    _NETWORK + "UpdateNetworkDevices": Access("networks:write", _changed_devices, _network_id),
+    _NETWORK + "ListNetworkDevices": Access("networks:read", _all, _network_id),
+    _NETWORK + "CreateScoreProfile": Access("networks:write", _all, _all),
+    _NETWORK + "ListScoreProfiles": Access("networks:read"),
+    _NETWORK + "GetNetworkHealth": Access("networks:read", _device_ids, _network_id),
+    _NETWORK + "GetNetworkSla": Access("networks:read", _device_ids, _network_id),
+    _NETWORK + "GetNetworkTrend": Access("networks:read", _device_ids, _network_id),
+    _NETWORK + "ListIncidents": Access("networks:read", _device_ids, _network_id),
     _PARTNER + "RegisterPartner": PUBLIC,
     # They make tenants: for administrators, not for partners.
     _PARTNER + "CreatePartner": Access("tenants:write", tenant=_default_tenant),
@@ -98,9 +140,9 @@ RULES: Rules = {
     _TOKENS + "MintToken": Access("tokens:write"),
     _TOKENS + "InspectToken": Access("tokens:read", tenant=_token_tenant),
     _TOKENS + "ListTokens": Access("tokens:read"),
-    _GOVERNANCE + "BanToken": Access("governance:write", tenant=_token_tenant),
-    _GOVERNANCE + "UnbanToken": Access("governance:write", tenant=_token_tenant),
-    _GOVERNANCE + "ListBans": Access("governance:read"),
+    _GOVERNANCE + "BanToken": Access("governance:write", tenant=_token_tenant, everywhere=_is_of_a_signature),
+    _GOVERNANCE + "UnbanToken": Access("governance:write", everywhere=always),
+    _GOVERNANCE + "ListBans": Access("governance:read", everywhere=always),
     _GOVERNANCE + "GetTokenGraph": Access("governance:read"),
     _AUDIT + "ListAuditEvents": Access("audit:read"),
     _AUDIT + "ExportAudit": Access("audit:read"),

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from spacelink._names import IDENTIFIER_RULE, is_identifier
 from spacelink._wire import SubmitRequestView, embed, is_exact
-from spacelink.columns import TelemetryColumns, canonical_view
+from spacelink.columns import canonical_view
 from spacelink.v1 import telemetry_pb2 as pb
 from spacelink.v1.telemetry_pb2_grpc import TelemetryServiceServicer
 from spacelink_server.access import call, guard
@@ -19,9 +19,10 @@ from spacelink_server.errors import InvalidRequestError, store_unavailable
 from spacelink_server.ingest.live import LiveFeed, Watcher
 from spacelink_server.ingest.stream import IngestStream, draining
 from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of, well_formed
-from spacelink_server.scoring.summary import MetricAccumulator
 from spacelink_server.services import _requests
+from spacelink_server.services._summaries import Query, Summary, summarize
 from spacelink_server.storage import reading
+from spacelink_server.storage.latest import newest_samples
 from spacelink_server.storage.store import Store, StoreUnavailableError, Submission
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ _PAGE_BYTES = 3_000_000
 # parts of a minute each.
 _PARTS_AT_ONCE = 64
 _BYTES_AT_ONCE = 1024 * 1024
+
+# Summarised by one visit to a thread: a month of hourly rollups is 700 rows a
+# device.
+_DEVICES_AT_ONCE = 32
+
+# More devices than have room in an answer: a summary without metrics takes 30 bytes.
+_ALL_DEVICES = 100_000
 
 # Beyond all times that int64 nanoseconds can express.
 _FOREVER = 2**63 - 1
@@ -102,6 +110,7 @@ class TelemetryService(TelemetryServiceServicer):
             segments = segments_of(well_formed(view.batch, len(request), self._limits))
         except InvalidBatchError as error:
             raise InvalidRequestError(f"batch.{error.field}", error.message, error.reason) from None
+        await guard.current().admit(segments[0].device_id)
         await guard.current().take_samples(sum(segment.sample_count for segment in segments))
         submission = Submission(call.current().tenant_id, view.request_id, segments)
         try:
@@ -115,7 +124,10 @@ class TelemetryService(TelemetryServiceServicer):
         """Stream samples, as they are stored where possible."""
         start, end = _range(request)
         tenant_id = call.current().tenant_id
-        for device_id in await self._devices(request.device_ids):
+        after = request.after_device_id
+        if after:
+            _check_device_id("after_device_id", after)
+        for device_id in await self._devices(request.device_ids, after=after):
             parts = reading.read(self._store, tenant_id, device_id, start, end)
             async for payload in self._in_thread(_payloads(parts, request.metrics)):
                 yield embed(pb.QueryTelemetryResponse.BATCH_FIELD_NUMBER, payload)
@@ -132,13 +144,13 @@ class TelemetryService(TelemetryServiceServicer):
         ids = await self._devices(request.device_ids, after=after, limit=size + 1)
         page = ids[:size]
         samples = await self._call(
-            lambda: [reading.newest_sample(self._store, tenant_id, device_id) for device_id in page]
+            lambda: self._store.read(partial(newest_samples, tenant_id=tenant_id, device_ids=page))
         )
         response = pb.ListLatestTelemetryResponse()
         room = _PAGE_BYTES
         listed = after
-        for device_id, sample in zip(page, samples, strict=True):
-            data = b"" if sample is None else sample.encode()
+        for device_id in page:
+            data = samples[device_id].encode() if device_id in samples else b""
             room -= len(data)
             if room < 0:
                 break
@@ -156,19 +168,40 @@ class TelemetryService(TelemetryServiceServicer):
     ) -> pb.SummarizeTelemetryResponse:
         """Summarise metrics over a range."""
         start, end = _range(request)
-        tenant_id = call.current().tenant_id
+        query = Query(call.current().tenant_id, start, end, frozenset(request.metrics))
+        if request.per_device:
+            return await self._summarize_each(request, query)
+        total = Summary()
+        for some in _chunks(await self._devices(request.device_ids)):
+            # A visit to a thread for each chunk: a caller that goes away ends the
+            # work at the next one.
+            await self._call(partial(summarize, self._store, query, dict.fromkeys(some, total)))
+        return pb.SummarizeTelemetryResponse(summaries=[total.message()] if total.count else ())
+
+    async def _summarize_each(
+        self, request: pb.SummarizeTelemetryRequest, query: Query
+    ) -> pb.SummarizeTelemetryResponse:
+        """Summarise the devices of a page; those without samples are left out."""
+        # Callers that know of no pages want all, as far as they have room.
+        size = _requests.page_size(request.page_size) if request.page_size else _ALL_DEVICES
+        after = _requests.parse_page_token(request.page_token)
+        ids = await self._devices(request.device_ids, after=after, limit=size + 1)
         response = pb.SummarizeTelemetryResponse()
-        total = _Summary("", request.metrics)
-        for device_id in await self._devices(request.device_ids):
-            summary = _Summary(device_id, request.metrics) if request.per_device else total
-            parts = reading.read(self._store, tenant_id, device_id, start, end)
-            # A visit to a thread for each device: a caller that goes away ends
-            # the work at the next one.
-            await self._call(partial(summary.add_all, parts))
-            if request.per_device and summary.count:
-                response.summaries.append(summary.message())
-        if total.count:
-            response.summaries.append(total.message())
+        room = _PAGE_BYTES
+        for some in _chunks(ids[:size]):
+            summaries = {device_id: Summary(device_id) for device_id in some}
+            await self._call(partial(summarize, self._store, query, summaries))
+            for device_id, summary in summaries.items():
+                message = summary.message() if summary.count else None
+                room -= message.ByteSize() if message else 0
+                if room < 0:
+                    response.next_page_token = _requests.page_token(after)
+                    return response
+                after = device_id
+                if message:
+                    response.summaries.append(message)
+        if len(ids) > size:
+            response.next_page_token = _requests.page_token(after)
         return response
 
     async def WatchTelemetry(self, request: pb.WatchTelemetryRequest, context: Context) -> AsyncIterator[Any]:
@@ -214,50 +247,9 @@ class TelemetryService(TelemetryServiceServicer):
                 yield payload
 
 
-class _Summary:
-    """Gathers the statistics of one device or of all."""
-
-    def __init__(self, device_id: str, metrics: Sequence[str]) -> None:
-        self._device_id = device_id
-        self._wanted = frozenset(metrics)
-        self._accumulators: dict[str, MetricAccumulator] = {}
-        self.count = 0
-        self._first = _FOREVER
-        self._last = -_FOREVER
-
-    def add_all(self, parts: Iterable[reading.Part]) -> None:
-        for part in parts:
-            self._add(reading.columns_of(part))
-
-    def _add(self, columns: TelemetryColumns) -> None:
-        self.count += len(columns)
-        self._first = min(self._first, int(columns.time_unix_nano[0]))
-        self._last = max(self._last, int(columns.time_unix_nano[-1]))
-        for name, values in columns.metrics.items():
-            if not self._wanted or name in self._wanted:
-                self._accumulators.setdefault(name, MetricAccumulator()).add(values)
-
-    def message(self) -> pb.TelemetrySummary:
-        message = pb.TelemetrySummary(device_id=self._device_id, sample_count=self.count)
-        message.first_time.FromNanoseconds(self._first)
-        message.last_time.FromNanoseconds(self._last)
-        for name, accumulator in self._accumulators.items():
-            statistics = accumulator.statistics()
-            if statistics is None:
-                continue
-            p50, p95, p99 = statistics.percentiles
-            message.metrics.add(
-                name=name,
-                count=statistics.count,
-                mean=statistics.mean,
-                min=statistics.minimum,
-                max=statistics.maximum,
-                p50=p50,
-                p95=p95,
-                p99=p99,
-                percentile_relative_error=statistics.percentile_relative_error,
-            )
-        return message
+def _chunks(device_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(device_ids), _DEVICES_AT_ONCE):
+        yield device_ids[start : start + _DEVICES_AT_ONCE]
 
 
 def _payloads(parts: Iterable[reading.Part], metrics: Sequence[str]) -> Iterator[bytes]:
@@ -300,10 +292,12 @@ def _check_device_ids(device_ids: Sequence[str]) -> None:
             "device_ids", f"{len(device_ids)} devices; expected at most {_MAX_DEVICE_IDS}"
         )
     for index, device_id in enumerate(device_ids):
-        if not is_identifier(device_id):
-            raise InvalidRequestError(
-                f"device_ids[{index}]", f"expected {IDENTIFIER_RULE}", "INVALID_DEVICE_ID"
-            )
+        _check_device_id(f"device_ids[{index}]", device_id)
+
+
+def _check_device_id(field: str, device_id: str) -> None:
+    if not is_identifier(device_id):
+        raise InvalidRequestError(field, f"expected {IDENTIFIER_RULE}", "INVALID_DEVICE_ID")
 
 
 def _range(request: pb.QueryTelemetryRequest | pb.SummarizeTelemetryRequest) -> tuple[int, int]:

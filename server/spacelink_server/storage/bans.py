@@ -7,7 +7,7 @@ minted with any of these. A tenant's bans end its own tokens; those of tenant
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -71,36 +71,43 @@ def delete(connection: sa.Connection, tenant_id: str, ban_id: str) -> None:
     versions.count_up(connection, ban_version)
 
 
-def get(connection: sa.Connection, tenant_id: str, ban_id: str) -> Ban | None:
-    """Read a ban."""
-    query = sa.select(bans).where(_b.tenant_id == tenant_id, _b.ban_id == ban_id)
-    row = connection.execute(query).one_or_none()
-    return Ban(*row) if row else None
-
-
 def find(
-    connection: sa.Connection, tenant_id: str, *, digest: bytes | None = None, token_id: str | None = None
+    connection: sa.Connection,
+    tenant_id: str | None,
+    *,
+    ban_id: str | None = None,
+    digest: bytes | None = None,
+    token_id: str | None = None,
 ) -> list[Ban]:
-    """Read a tenant's bans of just this digest or token_id."""
-    target = _b.digest == digest if token_id is None else _b.token_id == token_id
-    query = sa.select(bans).where(_b.tenant_id == tenant_id, target)
+    """Read the bans with just this ban_id, digest or token_id, of a tenant or, with None, of all."""
+    named = {_b.ban_id: ban_id, _b.digest: digest, _b.token_id: token_id}
+    query = _select(tenant_id).where(
+        *(column == value for column, value in named.items() if value is not None)
+    )
     return [Ban(*row) for row in connection.execute(query)]
 
 
-def page(connection: sa.Connection, tenant_id: str, before: tuple[int, str] | None, limit: int) -> list[Ban]:
-    """Read a tenant's bans, newest first.
+def page(
+    connection: sa.Connection, tenant_id: str | None, before: tuple[int, str] | None, limit: int
+) -> list[Ban]:
+    """Read bans, newest first.
 
     Args:
         connection: in any transaction.
-        tenant_id: the tenant.
+        tenant_id: the tenant; None means all.
         before: create_time and ban_id of the last one of the page before.
         limit: the most to read.
     """
-    query = sa.select(bans).where(_b.tenant_id == tenant_id)
+    query = _select(tenant_id)
     if before is not None:
         query = query.where(sa.tuple_(_b.create_time_unix_nano, _b.ban_id) < sa.tuple_(*before))
     query = query.order_by(_b.create_time_unix_nano.desc(), _b.ban_id.desc()).limit(limit)
     return [Ban(*row) for row in connection.execute(query)]
+
+
+def _select(tenant_id: str | None) -> sa.Select[Any]:
+    query = sa.select(bans)
+    return query if tenant_id is None else query.where(_b.tenant_id == tenant_id)
 
 
 def version(connection: sa.Connection) -> int:

@@ -38,7 +38,7 @@ def open_store(data_dir: Path, database: str) -> SqlStore:
     if not database:
         return SqliteStore(data_dir)
     with as_unavailable():
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     store: SqlStore = _postgres().PostgresStore(database)
     return store
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -18,8 +18,6 @@ from spacelink_server.storage.schema import webhook_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-
-    from spacelink.audit import Json
 
 # What webhooks can ask for.
 EVENT_TYPES = frozenset(
@@ -95,7 +93,7 @@ _d = webhook_deliveries.c
 _LAST_SEQUENCE = sa.select(sa.func.max(_d.sequence)).where(_d.tenant_id == sa.bindparam("tenant"))
 
 
-def append(connection: sa.Connection, tenant_id: str, event_type: str, data: Mapping[str, Json]) -> None:
+def append(connection: sa.Connection, tenant_id: str, event_type: str, data: Mapping[str, Any]) -> None:
     """Have an event sent to the tenant's webhooks that ask for it.
 
     Args:
@@ -103,8 +101,8 @@ def append(connection: sa.Connection, tenant_id: str, event_type: str, data: Map
             a device one that is alone, so that they keep their order.
         tenant_id: the tenant.
         event_type: one of EVENT_TYPES.
-        data: what has happened; nothing secret. Events with the same
-            "device_id" are sent in their order.
+        data: what has happened, as JSON has it; nothing secret. Events with the
+            same "device_id" are sent in their order.
     """
     if event_type not in EVENT_TYPES:
         raise ValueError(f"event_type {event_type!r}: expected one of {', '.join(sorted(EVENT_TYPES))}")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from spacelink_server.storage.postgres_commit import Connection
 
 _T = TypeVar("_T")
+_Loaded = TypeVar("_Loaded")
+_Made = TypeVar("_Made")
 
 # A group meets another server's transaction in its way when a stream moves from
 # one to the other; that it does so three times on end does not happen.
@@ -127,6 +129,19 @@ class PostgresStore(SqlStore):
             connection.commit()
             return answer
 
+    def process(
+        self,
+        load: Callable[[sa.Connection], _Loaded | None],
+        make: Callable[[_Loaded], _Made],
+        store: Callable[[sa.Connection, _Made], None],
+    ) -> _Loaded | None:
+        """Make something out of what is stored, and store it, in one transaction; see Transactions."""
+        with as_unavailable(), self._engine.begin() as connection:
+            loaded = load(connection)
+            if loaded is not None:
+                store(connection, make(loaded))
+            return loaded
+
     def probe(self, size: int) -> None:
         """Raise StoreUnavailableError unless size bytes could be committed."""
         payload = Submission("", "", [Segment("probe", 0, 0, 1, bytes(size))])
@@ -142,7 +157,6 @@ class PostgresStore(SqlStore):
     def close(self) -> None:
         """Let go of all connections."""
         self._drop_writer()
-        super().close()
 
     def _commit(self, group: CommitGroup) -> CommitResult:
         for _ in range(_ATTEMPTS - 1):
@@ -184,6 +198,8 @@ class PostgresStore(SqlStore):
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.invalidate()
+        # What happened to it may have happened to those that wait in the pool.
+        self._engine.dispose()
 
     def _begin(self, alone: bool) -> sa.Connection:
         first = _BE_ALONE if alone else _BE_THERE

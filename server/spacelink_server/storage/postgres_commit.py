@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import psycopg
 from psycopg import errors
 
-from spacelink_server.storage.sql_store import REQUEST_PREFIX
 from spacelink_server.storage.store import (
     REJECTIONS_KEPT,
+    REQUEST_PREFIX,
     CommitGroup,
     CommitResult,
     Rejection,
@@ -119,7 +119,8 @@ class GroupTransaction:
         advanced = [_advance(cursors, advance) for advance in group.advances]
         stored = _stored(group.submissions, claimed)
         advances = list(itertools.compress(group.advances, advanced))
-        written = [*advances, *itertools.compress(group.submissions, stored)]
+        written: list[StreamAdvance | Submission] = [*advances]
+        written += itertools.compress(group.submissions, stored)
         ((now,),) = clock
         self.copy(written, now)
         self._committing = True

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from spacelink.columns import TelemetryColumns, merge
-from spacelink_server.storage.segments import Segment
+from spacelink_server.storage import compaction
+from spacelink_server.storage.segment_pages import read_page
+from spacelink_server.storage.segments import AnySegment, CompactedSegment, Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from spacelink_server.storage.store import Store
+    from spacelink_server.storage.transactions import Transactions
 
 # Either as stored, or decoded because it had to be cut or merged.
-Part: TypeAlias = Segment | TelemetryColumns
+Part: TypeAlias = AnySegment | TelemetryColumns
 
 # Merged samples are handed out in parts of so many bytes: below the 4 MiB that a
 # gRPC client takes by default, with room for names.
@@ -26,56 +29,57 @@ _PART_BYTES = 3_000_000
 _MERGE_BYTES = 4 * 1024 * 1024
 
 
-def read(store: Store, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Part]:
+def read(store: Transactions, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Part]:
     """Read a device's samples with times in [start, end), in time order.
 
-    Samples that are equal in every column are given once. A segment that lies
-    wholly in the range and overlaps no other comes as it is stored.
+    Samples that are equal in every column are given once. A batch that was
+    stored as it came, lies wholly in the range and overlaps nothing comes as it
+    is stored.
     """
-    for part in _merged(store, tenant_id, device_id, start, end):
-        if isinstance(part, Segment) and start <= part.first_time and part.last_time < end:
-            yield part
-        else:
-            yield from _clipped(columns_of(part), start, end)
+    while start < end:
+        # A transaction for each page: a slow reader must not keep the store from
+        # tidying up behind its writers.
+        page = store.read(partial(read_page, tenant_id=tenant_id, device_id=device_id, start=start, end=end))
+        for part in _merged(page.segments):
+            if isinstance(part, Segment) and start <= part.first_time and part.last_time < page.end:
+                yield part
+            else:
+                yield from _clipped(columns_of(part), start, page.end)
+        start = page.end
 
 
 def columns_of(part: Part) -> TelemetryColumns:
     """Give a part as columns."""
-    return TelemetryColumns.decode(part.payload) if isinstance(part, Segment) else part
+    if isinstance(part, Segment):
+        return TelemetryColumns.decode(part.payload)
+    if isinstance(part, CompactedSegment):
+        return compaction.decode(part.device_id, part.payload)
+    return part
 
 
 def payload_of(part: Part) -> bytes:
     """Give a part as an encoded TelemetryBatch."""
-    return part.payload if isinstance(part, Segment) else part.encode()
+    return part.payload if isinstance(part, Segment) else columns_of(part).encode()
 
 
-def newest_sample(store: Store, tenant_id: str, device_id: str) -> TelemetryColumns | None:
-    """Read a device's newest sample; of several with its time the one stored last."""
-    segments = store.newest_segments(tenant_id, device_id)
-    if not segments:
-        return None
-    return columns_of(segments[-1]).take(slice(-1, None))
-
-
-def _merged(store: Store, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Part]:
+def _merged(segments: Sequence[AnySegment]) -> Iterator[Part]:
     """Resolve overlaps; holds only what the next segment may still reach into."""
     held: list[Part] = []
     last = size = 0
     room = _MERGE_BYTES
-    for segments in store.segments(tenant_id, device_id, start, end):
-        for segment in segments:
-            if held and segment.first_time > last:
-                yield _joined(held)
-                held, size, room = [], 0, _MERGE_BYTES
-            held.append(segment)
-            last = max(last, segment.last_time)
-            size += len(segment.payload)
-            if size > room and len(held) > 1:
-                final, rest = _split(_joined(held), segment.first_time)
-                yield final
-                held, size = [rest], len(rest) * _sample_bytes(rest)
-                # What overlaps this deeply is not merged anew with each segment.
-                room = size + _MERGE_BYTES
+    for segment in segments:
+        if held and segment.first_time > last:
+            yield _joined(held)
+            held, size, room = [], 0, _MERGE_BYTES
+        held.append(segment)
+        last = max(last, segment.last_time)
+        size += len(segment.payload)
+        if size > room and len(held) > 1:
+            final, rest = _split(_joined(held), segment.first_time)
+            yield final
+            held, size = [rest], len(rest) * _sample_bytes(rest)
+            # What overlaps this deeply is not merged anew with each segment.
+            room = size + _MERGE_BYTES
     if held:
         yield _joined(held)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from spacelink_server.storage import maintained
 from spacelink_server.storage.schema import (
     REFERENCE,
     audit_events,
     devices,
     limit_state,
+    maintained_devices,
     metadata,
     rejected_batches,
     request_results,
@@ -26,6 +28,7 @@ _KEPT = {
     audit_events,
     devices,
     limit_state,
+    maintained_devices,
     rejected_batches,
     request_results,
     stream_cursors,
@@ -49,6 +52,18 @@ def owner(connection: sa.Connection, tenant_id: str) -> str | None:
 
 def clear(connection: sa.Connection, tenant_id: str) -> None:
     """Delete a sandbox's telemetry and all that is made of it or said about it."""
+    _stop_maintenance(connection, tenant_id)
     for table in metadata.sorted_tables:
         if REFERENCE not in table.info and table not in _KEPT:
             connection.execute(sa.delete(table).where(table.c.tenant_id == tenant_id))
+
+
+def _stop_maintenance(connection: sa.Connection, tenant_id: str) -> None:
+    """Keep workers from writing what they have made of the telemetry that is to go."""
+    d = devices.c
+    query = sa.select(d.device_id).where(d.tenant_id == tenant_id).order_by(d.device_id).with_for_update()
+    states = maintained.states(connection, tenant_id, list(connection.scalars(query)))
+    emptied = {
+        device_id: state._replace(newest_time=0, newest_sample=b"") for device_id, state in states.items()
+    }
+    maintained.advance(connection, tenant_id, emptied)

@@ -7,8 +7,25 @@ by their bytes, in every database.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from typing import Any
 
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+
+from spacelink.columns import METRICS
 from spacelink_server.storage.types import name
 
 # In a table's info: where the tables are distributed, it is not. It is small, or
@@ -26,8 +43,10 @@ devices = Table(
     Column("create_time_unix_nano", BigInteger, nullable=False),
 )
 
-# One row per stored batch: payload is a TelemetryBatch message with validated
-# columns in time order, spanning at most segments.MAX_SPAN_NANOS.
+# One row per stored batch, until maintenance has taken it in: payload is a
+# TelemetryBatch message with validated columns in time order, spanning at most
+# segments.MAX_SPAN_NANOS. A table of its own: what is still to be done is found
+# without an index that ingest would have to keep.
 telemetry_segments = Table(
     "telemetry_segments",
     metadata,
@@ -45,6 +64,78 @@ telemetry_segments = Table(
         postgresql_using="brin",
         postgresql_with={"autosummarize": "on", "pages_per_range": 32},
     ).ddl_if(dialect="postgresql"),
+)
+
+# What maintenance has taken in. No row reaches over the end of an hour (UTC), and
+# all of them are in the rollups.
+compacted_segments = Table(
+    "compacted_segments",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
+    Column("first_time_unix_nano", BigInteger, primary_key=True),
+    # The newest of the segments that it was made of.
+    Column("segment_id", BigInteger, primary_key=True),
+    Column("last_time_unix_nano", BigInteger, nullable=False),
+    Column("sample_count", Integer, nullable=False),
+    Column("format", SmallInteger, nullable=False),  # see segments.py
+    Column("payload", LargeBinary, nullable=False),
+)
+
+# The state of a device's compacted segments and rollups. Every change of them
+# counts version up and is undone where another worker has done so before.
+maintained_devices = Table(
+    "maintained_devices",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("newest_time_unix_nano", BigInteger, nullable=False),
+    Column("newest_sample", LargeBinary, nullable=False),  # a TelemetryBatch message
+)
+
+# Hours and days with samples that are not in a compacted hour, or not in the
+# rollup of the window.
+pending_windows = Table(
+    "pending_windows",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("window_seconds", Integer, primary_key=True),
+    Column("window_start_unix", BigInteger, primary_key=True),
+    Column("device_id", name(128), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+
+def _metric_columns(metric: str) -> list[Column[Any]]:
+    """Name the columns of a metric; all are NULL where it has no value, or no histogram is kept."""
+    return [
+        Column(f"{metric}_count", Integer),
+        Column(f"{metric}_sum", Double),
+        Column(f"{metric}_min", REAL),
+        Column(f"{metric}_max", REAL),
+        Column(f"{metric}_histogram", LargeBinary),  # see rollups.py
+    ]
+
+
+# A device's samples in a window: a minute, an hour or a day.
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("window_seconds", Integer, primary_key=True),
+    Column("device_id", name(128), primary_key=True),
+    Column("window_start_unix", BigInteger, primary_key=True),
+    Column("sample_count", Integer, nullable=False),
+    Column("active_count", Integer, nullable=False),
+    Column("degraded_count", Integer, nullable=False),
+    Column("offline_count", Integer, nullable=False),
+    Column("maintenance_count", Integer, nullable=False),
+    Column("first_time_unix_nano", BigInteger, nullable=False),
+    Column("last_time_unix_nano", BigInteger, nullable=False),
+    *(column for metric in METRICS for column in _metric_columns(metric)),
+    Column("extra", LargeBinary),  # a RollupExtras message of spacelink.storage.v1
+    sqlite_with_rowid=False,
 )
 
 # How far each stream of batches is committed. A stream belongs to the newest
@@ -82,6 +173,9 @@ tenants = Table(
     Column("max_devices", BigInteger, nullable=False),
     Column("domains", Text, nullable=False),  # a JSON list
     Column("create_time_unix_nano", BigInteger, nullable=False),
+    # How long samples and rollups are kept; 0 is for ever.
+    Column("raw_retention_days", Integer, nullable=False, server_default="0"),
+    Column("rollup_retention_days", Integer, nullable=False, server_default="0"),
     info={REFERENCE: True},
 )
 
@@ -330,4 +424,65 @@ webhook_deliveries = Table(
     Index("webhook_deliveries_due", "next_attempt_time_unix_nano", "tenant_id"),
     Index("webhook_deliveries_in_order", "tenant_id", "webhook_id", "ordering_key", "sequence"),
     Index("webhook_deliveries_by_sequence", "tenant_id", "sequence"),
+)
+
+# Named sets of devices. sla is a spacelink.v1.Sla as JSON.
+networks = Table(
+    "networks",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("network_id", name(128), primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("sla", Text, nullable=False),
+    Column("profile_id", name(128), nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+# A device may be in any number of networks, before it ever sent a sample too.
+network_devices = Table(
+    "network_devices",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("network_id", name(128), primary_key=True),
+    Column("device_id", name(128), primary_key=True),
+)
+
+# Score profiles of the tenants' own. profile is a spacelink.v1.ScoreProfile as
+# JSON; it never changes.
+score_profiles = Table(
+    "score_profiles",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("profile_id", name(128), primary_key=True),
+    Column("profile", Text, nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+_OPEN = text("end_time_unix_nano IS NULL")
+
+# What was wrong with a device, and when. The unique index lets only one server
+# open an incident of a device and cause, until it is closed.
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("incident_id", name(32), primary_key=True),
+    Column("device_id", name(128), nullable=False),
+    Column("cause", Integer, nullable=False),  # spacelink.v1.IncidentCause
+    Column("start_time_unix_nano", BigInteger, nullable=False),
+    Column("detect_time_unix_nano", BigInteger, nullable=False),
+    Column("end_time_unix_nano", BigInteger),  # NULL: it is open
+    Column("measured", Double, nullable=False),
+    Column("threshold", Double, nullable=False),
+    Index(
+        "incidents_open",
+        "tenant_id",
+        "device_id",
+        "cause",
+        unique=True,
+        sqlite_where=_OPEN,
+        postgresql_where=_OPEN,
+    ),
+    Index("incidents_by_time", "tenant_id", "start_time_unix_nano", "incident_id"),
+    Index("incidents_by_device", "tenant_id", "device_id", "cause", "start_time_unix_nano"),
 )

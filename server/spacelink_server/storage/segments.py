@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 # No segment spans more time, so that a range query finds every segment that
 # reaches into its range by looking back this far from the range's start. An
@@ -26,3 +26,24 @@ class Segment(NamedTuple):
     last_time: int
     sample_count: int
     payload: bytes
+
+
+class CompactedSegment(NamedTuple):
+    """Samples of one device in the compacted format; see compaction.py and Segment."""
+
+    device_id: str
+    first_time: int
+    last_time: int
+    sample_count: int
+    payload: bytes
+
+
+AnySegment: TypeAlias = Segment | CompactedSegment
+
+# How stored segments say what they are; a new format gets a new number.
+FORMATS: dict[int, type[AnySegment]] = {1: Segment, 2: CompactedSegment}
+
+
+def format_of(segment: AnySegment) -> int:
+    """Give the number of a segment's format."""
+    return next(number for number, kind in FORMATS.items() if isinstance(segment, kind))

@@ -5,31 +5,23 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from abc import ABC, abstractmethod
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from spacelink_server.storage.schema import devices, telemetry_segments
-from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
+from spacelink_server.storage.schema import devices
 from spacelink_server.storage.store import StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from spacelink_server.storage.store import CommitGroup, CommitResult
     from spacelink_server.storage.tail import CommitTail
 
 _T = TypeVar("_T")
-
-# Read at once by a range query: 256 segments of a minute each are about 1 MB and
-# four hours of a device; large segments come fewer at a time.
-_READ_ROWS = 256
-_READ_BYTES = 4 * 1024 * 1024
-
-# A stream_id cannot hold a blank, so request ids cannot clash with them.
-REQUEST_PREFIX = "request "
+_Loaded = TypeVar("_Loaded")
+_Made = TypeVar("_Made")
 
 
 class SqlStore(ABC):
@@ -68,6 +60,15 @@ class SqlStore(ABC):
         """Run work in a write transaction; see Transactions."""
 
     @abstractmethod
+    def process(
+        self,
+        load: Callable[[sa.Connection], _Loaded | None],
+        make: Callable[[_Loaded], _Made],
+        store: Callable[[sa.Connection, _Made], None],
+    ) -> _Loaded | None:
+        """Make something out of what is stored, and store it; see Transactions."""
+
+    @abstractmethod
     def probe(self, size: int) -> None:
         """Raise StoreUnavailableError unless size bytes could be committed."""
 
@@ -85,46 +86,6 @@ class SqlStore(ABC):
         if limit >= 0:
             query = query.limit(limit)
         return run(self._statements, lambda connection: list(connection.scalars(query)))
-
-    def segments(self, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Sequence[Segment]]:
-        """Read the segments with samples in [start, end), ordered by first time."""
-        t = telemetry_segments.c
-        position = (start - MAX_SPAN_NANOS, -1)
-        query = (
-            sa.select(*_SEGMENT_COLUMNS, t.segment_id)
-            .where(
-                t.tenant_id == tenant_id,
-                t.device_id == device_id,
-                t.first_time_unix_nano < end,
-                t.last_time_unix_nano >= start,
-                sa.tuple_(t.first_time_unix_nano, t.segment_id)
-                > sa.tuple_(sa.bindparam("time"), sa.bindparam("id")),
-            )
-            .order_by(t.first_time_unix_nano, t.segment_id)
-            .limit(_READ_ROWS)
-        )
-        while True:
-            # A read transaction for each part: a slow reader must not keep the
-            # store from tidying up behind its writers.
-            after = {"time": position[0], "id": position[1]}
-            rows = run(self._statements, partial(_take_bytes, query=query, after=after))
-            if not rows:
-                return
-            yield [Segment._make(row[:-1]) for row in rows]
-            position = (rows[-1].first_time_unix_nano, rows[-1].segment_id)
-
-    def newest_segments(self, tenant_id: str, device_id: str) -> Sequence[Segment]:
-        """Read the segments that may hold a device's newest sample."""
-        t = telemetry_segments.c
-        of_device = (t.tenant_id == tenant_id, t.device_id == device_id)
-        newest = sa.select(sa.func.max(t.first_time_unix_nano)).where(*of_device).scalar_subquery()
-        reach = sa.select(*_SEGMENT_COLUMNS).where(
-            *of_device, t.first_time_unix_nano >= newest - MAX_SPAN_NANOS
-        )
-        last = sa.select(sa.func.max(reach.subquery().c.last_time_unix_nano)).scalar_subquery()
-        query = reach.where(t.last_time_unix_nano == last).order_by(t.segment_id)
-        rows = run(self._statements, lambda connection: connection.execute(query).all())
-        return [Segment(*row) for row in rows]
 
     def close(self) -> None:
         """Let go of all files and connections."""
@@ -162,23 +123,3 @@ def run(engine: sa.Engine, work: Callable[[sa.Connection], _T]) -> _T:
         # has let go of all of these.
         with engine.connect() as connection:
             return work(connection)
-
-
-_SEGMENT_COLUMNS = (
-    telemetry_segments.c.device_id,
-    telemetry_segments.c.first_time_unix_nano,
-    telemetry_segments.c.last_time_unix_nano,
-    telemetry_segments.c.sample_count,
-    telemetry_segments.c.payload,
-)
-
-
-def _take_bytes(connection: sa.Connection, query: sa.Select[Any], after: dict[str, int]) -> list[sa.Row[Any]]:
-    taken = []
-    size = 0
-    for row in connection.execute(query, after):
-        taken.append(row)
-        size += len(row.payload)
-        if size >= _READ_BYTES:
-            break
-    return taken

@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import os
 import sqlite3
+import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,9 +17,10 @@ from sqlalchemy.dialects import sqlite
 
 from spacelink_server.storage import migrations
 from spacelink_server.storage.schema import devices, rejected_batches, stream_cursors, telemetry_segments
-from spacelink_server.storage.sql_store import REQUEST_PREFIX, SqlStore, as_unavailable
+from spacelink_server.storage.sql_store import SqlStore, as_unavailable
 from spacelink_server.storage.store import (
     REJECTIONS_KEPT,
+    REQUEST_PREFIX,
     CommitGroup,
     CommitResult,
     Rejection,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _T = TypeVar("_T")
+_Loaded = TypeVar("_Loaded")
+_Made = TypeVar("_Made")
 
 # Rows in one INSERT. Each statement gives up Python's global lock and has to
 # win it back from a busy event loop, so a group is written with few statements;
@@ -78,6 +82,8 @@ class SqliteStore(SqlStore):
         engine = make_engine(directory)
         super().__init__(engine, engine, engine)
         self._writer: sa.Connection | None = None
+        # Held while the writer is in use: maintenance has a thread of its own.
+        self._writing = threading.Lock()
         # Ids only tell segments of one device and time apart; counting on from
         # the clock keeps them distinct across restarts.
         self._segment_ids = itertools.count(time.time_ns())
@@ -91,30 +97,42 @@ class SqliteStore(SqlStore):
     def commit(self, group: CommitGroup) -> CommitResult:
         """Write a group in one transaction; it is on disk on return."""
         new_devices: set[tuple[str, str]] = set()
-        try:
-            with as_unavailable():
-                writer = self._write_connection()
-                with writer.begin():
-                    result = self._write(writer, group, new_devices)
-        except BaseException:
-            self._drop_writer()
-            raise
+        with self._writing:
+            try:
+                with as_unavailable():
+                    writer = self._write_connection()
+                    with writer.begin():
+                        result = self._write(writer, group, new_devices)
+            except BaseException:
+                self._drop_writer()
+                raise
         self._known_devices |= new_devices
         return result
 
     def transact(self, work: Callable[[sa.Connection], _T], *, alone: bool = True) -> _T:
-        """Run work in a write transaction, which always is alone; see Transactions.
+        """Run work in a write transaction, which always is alone; see Transactions."""
+        with self._writing:
+            try:
+                with as_unavailable():
+                    writer = self._write_connection()
+                    with writer.begin():
+                        return work(writer)
+            except StoreUnavailableError:
+                self._drop_writer()
+                raise
 
-        Called by the same thread as commit.
-        """
-        try:
-            with as_unavailable():
-                writer = self._write_connection()
-                with writer.begin():
-                    return work(writer)
-        except StoreUnavailableError:
-            self._drop_writer()
-            raise
+    def process(
+        self,
+        load: Callable[[sa.Connection], _Loaded | None],
+        make: Callable[[_Loaded], _Made],
+        store: Callable[[sa.Connection, _Made], None],
+    ) -> _Loaded | None:
+        """Make something out of what is stored, and store it; see Transactions."""
+        loaded = self.read(load)
+        if loaded is not None:
+            made = make(loaded)
+            self.transact(lambda connection: store(connection, made))
+        return loaded
 
     def probe(self, size: int) -> None:
         """Raise StoreUnavailableError unless size bytes could be committed."""
@@ -309,13 +327,15 @@ def locked(directory: Path) -> Iterator[None]:
         DataDirectoryInUseError: another process works on it.
         OSError: it cannot be made.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataDirectoryInUseError(f"{directory} is in use by another server") from None
+        # SQLite gives the files beside it the same mode.
+        path_of(directory).touch(mode=0o600)
         yield
     finally:
         os.close(descriptor)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from spacelink_server.storage.transactions import Transactions
 
+if TYPE_CHECKING:
     from spacelink_server.storage.segments import Segment
 
 
 # A producer has at most so many batches under way when its connection breaks,
 # so it has heard of every rejection before them.
 REJECTIONS_KEPT = 64
+
+# The cursor of a request_id is that of a stream with this before its name. A
+# stream_id cannot hold a blank, so they cannot clash.
+REQUEST_PREFIX = "request "
 
 
 class StoreUnavailableError(Exception):
@@ -103,8 +107,8 @@ class CommitResult:
     positions: list[StreamPosition]
 
 
-class Store(Protocol):
-    """Durable state of the telemetry path.
+class Store(Transactions, Protocol):
+    """Durable state.
 
     All methods block. commit and probe are called by one thread at a time, the
     others by any. All raise StoreUnavailableError where the store fails them.
@@ -118,16 +122,6 @@ class Store(Protocol):
 
     def device_ids(self, tenant_id: str, *, after: str = "", limit: int = -1) -> list[str]:
         """List a tenant's devices behind one, in order; -1 means all."""
-
-    def segments(self, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Sequence[Segment]]:
-        """Read the segments with samples in [start, end), ordered by first time.
-
-        Yields:
-            Some segments at a time.
-        """
-
-    def newest_segments(self, tenant_id: str, device_id: str) -> Sequence[Segment]:
-        """Read the segments that may hold a device's newest sample."""
 
     def close(self) -> None:
         """Let go of all files and connections."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Tenant(NamedTuple):
-    """A tenant; a limit of 0 is none."""
+    """A tenant; a limit of 0 is none, and a retention of 0 days for ever."""
 
     tenant_id: str
     display_name: str
@@ -23,6 +23,8 @@ class Tenant(NamedTuple):
     max_devices: int
     domains: tuple[str, ...]
     create_time: int
+    raw_retention_days: int = 0
+    rollup_retention_days: int = 0
 
 
 class TenantKey(NamedTuple):
@@ -57,9 +59,11 @@ def update(connection: sa.Connection, tenant: Tenant) -> None:
     versions.count_up(connection, tenant_version)
 
 
-def get(connection: sa.Connection, tenant_id: str) -> Tenant | None:
-    """Read a tenant."""
-    row = connection.execute(sa.select(tenants).where(tenants.c.tenant_id == tenant_id)).one_or_none()
+def get(connection: sa.Connection, tenant_id: str, *, locked: bool = False) -> Tenant | None:
+    """Read a tenant; if it is to be locked, no other transaction that locks it runs until this one ends."""
+    query = sa.select(tenants).where(tenants.c.tenant_id == tenant_id)
+    # SQLite has one writer anyway, and SQLAlchemy leaves the clause out for it.
+    row = connection.execute(query.with_for_update() if locked else query).one_or_none()
     return _from_row(row) if row else None
 
 

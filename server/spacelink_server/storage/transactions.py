@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Transactions"]
 
 _T = TypeVar("_T")
+_Loaded = TypeVar("_Loaded")
+_Made = TypeVar("_Made")
 
 
 class Transactions(Protocol):
     """The part of a store that runs work in transactions.
 
-    Both methods block, and raise StoreUnavailableError where the store fails them.
+    All methods block, are called by any thread, and raise StoreUnavailableError where the store fails them.
     """
 
     def transact(self, work: Callable[[Connection], _T], *, alone: bool = True) -> _T:
@@ -31,3 +33,20 @@ class Transactions(Protocol):
 
     def read(self, work: Callable[[Connection], _T]) -> _T:
         """Run work in a read transaction."""
+
+    def process(
+        self,
+        load: Callable[[Connection], _Loaded | None],
+        make: Callable[[_Loaded], _Made],
+        store: Callable[[Connection, _Made], None],
+    ) -> _Loaded | None:
+        """Make something out of what is stored, and store it.
+
+        Rows that load locks stay locked until all is on disk, where the database
+        has row locks. Elsewhere, and so everywhere, store has to see whether
+        what was loaded is still so; what it raises undoes it. Writers wait for
+        store alone.
+
+        Returns:
+            What load gave; where that was None, nothing was made.
+        """

@@ -6,9 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from spacelink._times import TIME, rfc3339
+from spacelink._times import rfc3339_of
 from spacelink.v1.partner_pb2 import (
     WEBHOOK_PAYLOAD_ALERTMANAGER,
     WEBHOOK_PAYLOAD_CLOUDEVENTS,
@@ -74,7 +72,7 @@ def _spacelink(message: Message) -> dict[str, Any]:
     return {
         "id": message.event_id,
         "type": message.event_type,
-        "timestamp": _text(message.event_time),
+        "timestamp": rfc3339_of(message.event_time),
         "tenant_id": message.tenant_id,
         "data": message.data,
     }
@@ -87,7 +85,7 @@ def _cloudevents(message: Message) -> dict[str, Any]:
         "id": message.event_id,
         "source": f"/spacelink/tenants/{message.tenant_id}",
         "type": f"spacelink.{message.event_type}",
-        "time": _text(message.event_time),
+        "time": rfc3339_of(message.event_time),
         "datacontenttype": "application/json",
         "data": message.data,
     }
@@ -103,7 +101,7 @@ def _alertmanager(message: Message) -> dict[str, Any]:
     labels = {"alertname": name, "tenant_id": message.tenant_id}
     labels |= {key: values[key] for key in _IDENTITY if key in values}
     annotations = {key: value for key, value in values.items() if key not in labels}
-    time = _text(message.event_time)
+    time = rfc3339_of(message.event_time)
     alert = {
         "status": status,
         "labels": labels,
@@ -129,10 +127,6 @@ def _alertmanager(message: Message) -> dict[str, Any]:
 
 def _label(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _text(time_unix_nano: int) -> str:
-    return rfc3339(np.array([time_unix_nano], TIME))[0]
 
 
 _FORMS: dict[int, tuple[str, Callable[[Message], dict[str, Any]]]] = {

@@ -73,6 +73,29 @@ def test_what_is_no_token_is_refused_and_not_shown(ask: Ask, recorder: Recorder,
     assert recorder.calls == []
 
 
+@pytest.mark.parametrize("secret", [str(TOKEN), KEY])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("session", "show", "--token-file"),
+        ("session", "show", "--api-key-file"),
+        ("token", "inspect", "--token-file"),
+        ("token", "ban"),
+        ("agent", "--collector", "simulator", "--token-file"),
+        ("agent", "--collector", "simulator", "--api-key-file"),
+    ],
+    ids=" ".join,
+)
+def test_a_secret_given_for_a_file_is_not_shown(
+    ask: Ask, recorder: Recorder, command: tuple[str, ...], secret: str
+) -> None:
+    result = ask(*command, secret)
+    assert result.exit_code == 2
+    assert "expected the name of a file; what came is the secret itself" in result.stderr
+    assert secret not in result.output
+    assert recorder.calls == []
+
+
 @pytest.mark.parametrize("flag", ["--token-file", "--api-key-file"])
 def test_an_empty_file_is_no_credential(ask: Ask, recorder: Recorder, tmp_path: Path, flag: str) -> None:
     (tmp_path / "empty").write_text("\n")

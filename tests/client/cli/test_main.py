@@ -65,7 +65,7 @@ def test_a_command_names_the_extra_that_is_missing() -> None:
 def test_arrow_names_the_extra_that_is_missing() -> None:
     done = without("pyarrow", "telemetry", "query", "--output", "arrow")
     assert done.returncode == 1
-    assert done.stderr == "Error: --output arrow needs pyarrow: pip install 'spacelink[arrow]'\n"
+    assert done.stderr == "Error: this needs pyarrow: pip install 'spacelink[arrow]'\n"
 
 
 def test_the_version_is_told() -> None:

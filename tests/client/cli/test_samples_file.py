@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from spacelink.cli import _rows
+from spacelink import _rows
 from spacelink.cli._samples_file import SamplesFile
 from spacelink.columns import METRICS, TelemetryColumns
 

@@ -36,7 +36,8 @@ async def guarding(installation: Installation, token: Token, *quotas: LimitKey) 
     verified = installation.verifier.verify(str(token))
     call = Call("default", verified, None)
     with installation.open_calls.hold(verified) as open_call:
-        yield Guard(call, open_call, CallLimits(verified.limits, lambda: quotas), installation.limiter)
+        limits = CallLimits(verified.limits, lambda: quotas)
+        yield Guard(call, open_call, limits, installation.limiter, installation.gate.devices)
 
 
 async def test_devices(installation: Installation, token: Token) -> None:

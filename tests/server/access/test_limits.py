@@ -681,11 +681,11 @@ async def test_remaining_is_not_known_while_the_store_fails(
 
 
 async def test_no_other_failure_is_unlimited(limiter: Limiter, database: CountingDatabase) -> None:
-    await database.write(
-        lambda connection: connection.exec_driver_sql(
-            "CREATE TRIGGER refuse BEFORE INSERT ON limit_state BEGIN SELECT RAISE(ABORT, 'refused'); END"
-        )
-    )
+    refusing = {
+        "sqlite": "CREATE TRIGGER refuse BEFORE INSERT ON limit_state BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "postgresql": "ALTER TABLE limit_state ADD CONSTRAINT refuse CHECK (used < 0)",
+    }
+    await database.write(lambda connection: connection.exec_driver_sql(refusing[connection.dialect.name]))
     calls = [asyncio.create_task(limiter.take((rate(5),), 1, 0)) for _ in range(3)]
     for call in calls:
         with pytest.raises(sa.exc.IntegrityError):

@@ -19,6 +19,7 @@ from spacelink_server.storage.store import (
 )
 from tests.server.faults import FaultyStore
 from tests.server.samples import T0, batch, parsed, segment
+from tests.server.stored import stored_segments
 from tests.server.waiting import until
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from spacelink.v1.telemetry_pb2 import TelemetryBatch
-    from spacelink_server.storage.segments import Segment
+    from spacelink_server.storage.segments import AnySegment, Segment
     from spacelink_server.storage.store import Rejection
 
 TENANT = "t"
@@ -106,8 +107,8 @@ class Harness:
         self.store.groups.clear()
         return listener
 
-    def stored(self, device_id: str) -> list[Segment]:
-        return [s for page in self.store.segments(TENANT, device_id, 0, 2**63 - 1) for s in page]
+    def stored(self, device_id: str) -> list[AnySegment]:
+        return stored_segments(self.store, TENANT, device_id)
 
 
 @pytest.fixture

@@ -159,7 +159,7 @@ async def test_lifts_a_ban_by_what_it_bans(installation: Installation, parent: s
 
 async def test_a_ban_that_is_there_already_is_not_made_twice(installation: Installation, parent: str) -> None:
     first = await ban(installation, installation.operator, token=parent, reason="leaked")
-    second = await ban(installation, installation.operator, digest=digest(parent))
+    second = await ban(installation, installation.operator, digest=digest(parent), tenant_id="default")
     assert second == first
     assert len(await audited(installation, "default", "token.ban")) == 1
 
@@ -187,7 +187,7 @@ async def test_who_bans_its_own_token_is_told_so(installation: Installation, par
 async def test_bans_are_audited_by_their_digests(installation: Installation, parent: str) -> None:
     made = await ban(installation, installation.operator, signature=signature(parent).hex(), reason="r")
     await unban(installation, signature=signature(parent).hex())
-    lifted, banned = (await audited(installation, "default"))[:2]
+    lifted, banned = (await audited(installation, "*"))[:2]
     assert [lifted.action, banned.action] == ["token.unban", "token.ban"]
     assert lifted.resource == banned.resource == f"digest:{digest(parent)}"
     assert banned.detail_json == f'{{"ban_id":"{made.ban_id}","reason":"r"}}'
@@ -228,10 +228,59 @@ async def test_an_operator_bans_a_token_of_whichever_tenant(installation: Instal
     acme = await tenant_admin(installation, "acme")
     made = await ban(installation, installation.operator, token=narrowed(acme, label="leaf"))
     assert made.tenant_id == "acme"
-    assert [entry.ban_id for entry in await bans_of(installation, "acme")] == [made.ban_id]
-    assert await bans_of(installation) == []
+    assert await bans_of(installation, "acme") == await bans_of(installation) == [made]
+    assert await bans_of(installation, "default") == []
     await unban(installation, token=narrowed(acme, label="leaf"))
-    assert await bans_of(installation, "acme") == []
+    assert await bans_of(installation) == []
+
+
+@pytest.mark.parametrize("target", ["signature", "digest"])
+async def test_an_operator_who_does_not_know_whose_a_signature_is_bans_it_for_all(
+    installation: Installation, target: str
+) -> None:
+    acme, globex = [await tenant_admin(installation, name) for name in ("acme", "globex")]
+    narrow = narrowed(installation.operator, tenant="globex", label="narrow")
+    leaf, minted = narrowed(acme, label="leaf"), await mint(installation, acme)
+    bans = [
+        await ban(installation, installation.operator, **TARGETS[target](each)) for each in (acme, narrow)
+    ]
+    assert [made.tenant_id for made in bans] == ["*", "*"]
+    assert await are_good(installation, acme, leaf, minted, narrow) == [False] * 4
+    assert await are_good(installation, globex, installation.operator) == [True, True]
+    # It is not for the tenants to lift.
+    assert [list(await bans_of(installation, name)) for name in ("acme", "default")] == [[], []]
+    request = UnbanTokenRequest(ban_id=bans[1].ban_id)
+    found = await refusal(installation.governance.UnbanToken(request, **bearer(globex)))
+    assert found["reason"] == "BAN_NOT_FOUND"
+    await unban(installation, token=acme)
+    await unban(installation, ban_id=bans[1].ban_id)
+    assert await are_good(installation, acme, leaf, minted, narrow) == [True] * 4
+
+
+async def test_an_operator_who_names_a_tenant_bans_a_signature_in_that_one(
+    installation: Installation, parent: str
+) -> None:
+    acme = await tenant_admin(installation, "acme")
+    named = BanTokenRequest(digest=digest(acme))
+    by_metadata = (await installation.governance.BanToken(named, **bearer(installation.operator, "acme"))).ban
+    by_request = await ban(installation, installation.operator, digest=digest(parent), tenant_id="acme")
+    assert (by_metadata.tenant_id, by_request.tenant_id) == ("acme", "acme")
+    assert await are_good(installation, acme, parent) == [False, True]
+
+
+async def test_an_operator_lifts_and_lists_the_bans_of_all_tenants(
+    installation: Installation, parent: str
+) -> None:
+    acme = await tenant_admin(installation, "acme")
+    by_token = await ban(installation, installation.operator, token=acme)
+    by_id = await ban(installation, installation.operator, token_id=token_id(parent))
+    everywhere = await ban(installation, installation.operator, digest=digest(acme))
+    assert await bans_of(installation) == await bans_of(installation, "*") == [everywhere, by_id, by_token]
+    await unban(installation, signature=signature(acme).hex())
+    assert await bans_of(installation) == [by_id]
+    assert await is_good(installation, acme)
+    await unban(installation, token_id=token_id(parent))
+    assert await bans_of(installation) == []
 
 
 async def test_a_tenant_cannot_lock_the_operator_out(installation: Installation) -> None:

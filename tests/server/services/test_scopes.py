@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from spacelink import _pymacaroons
 from spacelink.admin.v1 import account_pb2, audit_pb2, governance_pb2, tenant_pb2, token_pb2
 from spacelink.token import Token, TokenIdentifier
-from spacelink.v1 import partner_pb2, session_pb2, telemetry_pb2
+from spacelink.v1 import network_pb2, partner_pb2, session_pb2, telemetry_pb2
 from spacelink_server.access.rules import AUTHENTICATED, PUBLIC, Access
 from spacelink_server.services.scopes import RULES, SCOPES, tenant_of
 
@@ -17,6 +17,7 @@ OURS = (
     account_pb2,
     audit_pb2,
     governance_pb2,
+    network_pb2,
     partner_pb2,
     session_pb2,
     telemetry_pb2,
@@ -137,6 +138,22 @@ def test_tells_whose_a_token_is(tenant: str, caveats: list[str], expected: str) 
     rule = RULES["/spacelink.admin.v1.TokenService/InspectToken"]
     assert isinstance(rule, Access)
     assert rule.tenant(token_pb2.InspectTokenRequest(token=str(token))) == expected
+
+
+def test_which_calls_of_operators_are_about_all_tenants() -> None:
+    rules = {name.rpartition("/")[2]: rule for name, rule in RULES.items() if isinstance(rule, Access)}
+    assert rules["UnbanToken"].everywhere(governance_pb2.UnbanTokenRequest(token_id="a"))
+    assert rules["ListBans"].everywhere(governance_pb2.ListBansRequest())
+    request = governance_pb2.BanTokenRequest
+    for everywhere, target in (
+        (True, request(signature="")),
+        (True, request(digest="00")),
+        (False, request(token="slk_")),
+        (False, request(token_id="00")),
+        (False, request()),
+    ):
+        assert rules["BanToken"].everywhere(target) is everywhere
+    assert not rules["QueryTelemetry"].everywhere(telemetry_pb2.QueryTelemetryRequest())
 
 
 def test_the_tenant_of_what_is_no_token_is_not_known() -> None:

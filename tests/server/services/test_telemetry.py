@@ -213,6 +213,22 @@ def test_devices_come_one_after_the_other(stub: TelemetryServiceStub, device_id:
     assert everything == sorted(everything)
 
 
+def test_a_query_goes_on_behind_a_device(stub: TelemetryServiceStub, device_id: str) -> None:
+    ids = [f"{device_id}-{letter}" for letter in "abc"]
+    for name in ids:
+        submit(stub, batch(name, (0,), latency_ms=[1]))
+    assert [answer.device_id for answer in query(stub, *ids, after_device_id=ids[0])] == ids[1:]
+    assert query(stub, *ids, after_device_id=ids[2]) == []
+    everything = [answer.device_id for answer in query(stub)]
+    behind = [answer.device_id for answer in query(stub, after_device_id=ids[0])]
+    assert behind == everything[everything.index(ids[1]) :]
+    status = refused(lambda: query(stub, after_device_id="no good"))
+    assert (status["reason"], status["BadRequest"].field_violations[0].field) == (
+        "INVALID_DEVICE_ID",
+        "after_device_id",
+    )
+
+
 def test_many_segments(stub: TelemetryServiceStub, device_id: str) -> None:
     times = np.arange(300) * HOUR * 2
     written = columns(device_id, times.tolist(), latency_ms=np.arange(300))
@@ -354,6 +370,29 @@ async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
         yield plane
 
 
+@pytest.mark.parametrize("room", [3_000_000, 250])
+async def test_pages_of_summaries(plane: Plane, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Room for two summaries of a hundred bytes each, where it is short.
+    monkeypatch.setattr("spacelink_server.services.telemetry._PAGE_BYTES", room)
+    ids = [f"d-{number}" for number in range(7)]
+    for name in ids[:3] + ids[5:]:
+        await plane.stub.SubmitTelemetry(
+            pb.SubmitTelemetryRequest(batch=batch(name, range(3), latency_ms=range(3)))
+        )
+    found: list[str] = []
+    pages, token = 0, ""
+    while token or not pages:
+        request = pb.SummarizeTelemetryRequest(device_ids=ids, per_device=True, page_size=3, page_token=token)
+        answer = await plane.stub.SummarizeTelemetry(request)
+        assert len(answer.summaries) <= 3
+        found += [summary.device_id for summary in answer.summaries]
+        pages, token = pages + 1, answer.next_page_token
+    assert found == ids[:3] + ids[5:]
+    assert pages == 3
+    whole = await plane.stub.SummarizeTelemetry(pb.SummarizeTelemetryRequest(per_device=True))
+    assert bool(whole.next_page_token) == (room == 250)
+
+
 class Watch:
     """A call of WatchTelemetry that misses nothing from now on."""
 
@@ -392,7 +431,7 @@ async def test_watchers_get_what_is_committed(plane: Plane) -> None:
 
 async def test_a_slow_watcher_is_told_how_many_it_lost(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
     segments = [segment("d", number, number) for number in range(10)]
-    monkeypatch.setattr(live, "_MAX_LAG_BYTES", 3 * len(segments[1].payload))
+    monkeypatch.setattr(live, "MAX_LAG_BYTES", 3 * len(segments[1].payload))
     watch = await Watch(plane).started()
     plane.feed.publish(TENANT, segments)
     answers = [await watch.read() for _ in range(3)]
@@ -403,7 +442,7 @@ async def test_a_slow_watcher_is_told_how_many_it_lost(plane: Plane, monkeypatch
 async def test_what_was_lost_is_told_with_the_next_batch_that_is_wanted(
     plane: Plane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_MAX_LAG_BYTES", 1)
+    monkeypatch.setattr(live, "MAX_LAG_BYTES", 1)
     watch = await Watch(plane, metrics=["power_w"]).started()
     plane.feed.publish(TENANT, [segment("d", number) for number in range(4)])
     await send(plane, power_w=[1, 2])
@@ -458,8 +497,7 @@ async def test_a_store_that_cannot_be_read(
     def fail(*_: Any, **__: Any) -> Any:
         raise StoreUnavailableError("disk on fire at /dev/secret")
 
-    for name in ("segments", "newest_segments"):
-        monkeypatch.setattr(plane.store, name, fail)
+    monkeypatch.setattr(plane.store, "read", fail)
     request: Any = getattr(pb, f"{method}Request")()
     call: Any = getattr(plane.stub, method)(request)
     with pytest.raises(grpc.aio.AioRpcError) as raised:

@@ -161,7 +161,7 @@ def test_a_lifted_ban_is_gone(store: SqlStore) -> None:
     made = ban(store, "acme", digest=digest("site"))
     store.transact(lambda connection: bans.delete(connection, "acme", made.ban_id))
     assert banned_ids(store) == set()
-    assert store.read(lambda connection: bans.get(connection, "acme", made.ban_id)) is None
+    assert store.read(lambda connection: bans.find(connection, "acme", ban_id=made.ban_id)) == []
 
 
 def test_reading_bans_back(store: SqlStore) -> None:
@@ -173,15 +173,17 @@ def test_reading_bans_back(store: SqlStore) -> None:
     ]
     other = ban(store, "globex", "b1", digest=digest("a"))
 
-    def find(tenant_id: str, **target: Any) -> list[Ban]:
+    def find(tenant_id: str | None, **target: Any) -> list[Ban]:
         return store.read(lambda connection: bans.find(connection, tenant_id, **target))
 
-    assert store.read(lambda connection: bans.get(connection, "acme", "b3")) == made[2]
-    assert store.read(lambda connection: bans.get(connection, "globex", "b3")) is None
+    assert find("acme", ban_id="b3") == [made[2]]
+    assert find("globex", ban_id="b3") == []
     assert find("acme", digest=digest("a")) == [made[0]]
     assert find("acme", token_id="t") == [made[1], made[3]]
     assert find("globex", digest=digest("a")) == [other]
     assert find("globex", token_id="t") == []
+    assert sorted(find(None, digest=digest("a"))) == [made[0], other]
+    assert find(None, token_id="t") == [made[1], made[3]]
 
 
 def test_pages_of_bans_are_newest_first(store: SqlStore) -> None:
@@ -196,3 +198,5 @@ def test_pages_of_bans_are_newest_first(store: SqlStore) -> None:
         assert len(read) == expected
         read += page((read[-1].create_time, read[-1].ban_id))
     assert read == made[::-1]
+    everywhere = store.read(lambda connection: bans.page(connection, None, None, 100))
+    assert len(everywhere) == 8

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacelink.columns import TelemetryColumns
-from spacelink_server.storage import reading
+from spacelink_server.storage import reading, segment_pages
 from spacelink_server.storage.segments import Segment
 from spacelink_server.storage.store import CommitGroup, Submission
 from tests.properties import UNTIMED
-from tests.server.samples import HOUR, SECOND, T0, columns, in_time_order, samples_in, validated
+from tests.server.samples import DAY, HOUR, SECOND, T0, columns, in_time_order, samples_in, validated
+from tests.server.stored import maintain, newest_sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,40 +76,105 @@ bounds = st.one_of(
 )
 
 
-@settings(UNTIMED, max_examples=80)
-@given(st.lists(batches(), max_size=5), bounds)
+# Maintenance comes in between, before hours are closed and after.
+moments = st.sampled_from((None, None, T0, T0 + HOUR, T0 + DAY))
+histories = st.lists(st.tuples(batches(), moments), max_size=5)
+
+
+def play(store: SqlStore, history: list[tuple[TelemetryColumns, int | None]]) -> list[TelemetryColumns]:
+    """Store batches of a new device, with maintenance where a moment says so."""
+    device_id = uuid.uuid4().hex
+    played = []
+    for b, moment in history:
+        played.append(TelemetryColumns(device_id, b.time_unix_nano, b.metrics, b.status))
+        submit(store, played[-1])
+        if moment:
+            maintain(store, moment)
+    return played
+
+
+@settings(UNTIMED, max_examples=50)
+@given(histories, bounds, st.integers(1, 5))
 def test_reading_gives_what_was_stored_once_and_in_time_order(
-    store: SqlStore, batches: list[TelemetryColumns], bounds: tuple[int, int]
+    store: SqlStore,
+    history: list[tuple[TelemetryColumns, int | None]],
+    bounds: tuple[int, int],
+    page_rows: int,
 ) -> None:
     start, end = bounds
-    device_id = uuid.uuid4().hex
-    batches = [TelemetryColumns(device_id, b.time_unix_nano, b.metrics, b.status) for b in batches]
-    submit(store, *batches)
-    expected = in_time_order(samples_in(batch.encode() for batch in batches))
-    parts = read(store, device_id, start, end)
+    played = play(store, history)
+    device_id = played[0].device_id if played else "none"
+    expected = in_time_order(samples_in(batch.encode() for batch in played))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segment_pages, "_PAGE_ROWS", page_rows)
+        parts = read(store, device_id, start, end)
     found = samples(parts)
     assert [sample[0] for sample in found] == sorted(sample[0] for sample in found)
-    # The order of samples that share a time is that of their segments.
+    # Samples that share a time come in the order of their segments.
     assert sorted(found) == sorted(sample for sample in expected if start <= sample[0] < end)
     assert all(len(reading.columns_of(part)) for part in parts)
     assert {reading.columns_of(part).device_id for part in parts} <= {device_id}
 
 
-@settings(UNTIMED, max_examples=40)
-@given(st.lists(batches(), max_size=4))
-def test_the_newest_sample_is_the_one_stored_last(store: SqlStore, batches: list[TelemetryColumns]) -> None:
-    device_id = uuid.uuid4().hex
-    batches = [TelemetryColumns(device_id, b.time_unix_nano, b.metrics, b.status) for b in batches]
-    submit(store, *batches)
-    newest = reading.newest_sample(store, TENANT, device_id)
-    if not batches:
+@settings(UNTIMED, max_examples=30)
+@given(histories)
+def test_the_newest_sample_is_the_one_stored_last(
+    store: SqlStore, history: list[tuple[TelemetryColumns, int | None]]
+) -> None:
+    played = play(store, history)
+    newest = newest_sample(store, TENANT, played[0].device_id if played else "none")
+    if not played:
         assert newest is None
         return
     assert newest is not None
     # Within a batch, repeats of a sample that came before do not count again.
-    stored = [sample for batch in batches for sample in in_time_order(samples_in([batch.encode()]))]
+    stored = [sample for batch in played for sample in in_time_order(samples_in([batch.encode()]))]
     last = max(sample[0] for sample in stored)
     assert samples_in([newest.encode()]) == [[sample for sample in stored if sample[0] == last][-1]]
+
+
+def test_what_is_compacted_between_two_pages_is_read_once(
+    store: SqlStore, device_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = [columns(device_id, (10 * n, 10 * n + 5), latency_ms=[n, n]) for n in range(40)]
+    submit(store, *batches)
+    monkeypatch.setattr(segment_pages, "_PAGE_ROWS", 4)
+    parts = reading.read(store, TENANT, device_id, 0, FOREVER)
+    found = [next(parts) for _ in range(10)]
+    # What is read of the hour and what is not become one segment.
+    maintain(store, T0 + DAY)
+    found += parts
+    assert samples(found) == samples_in(batch.encode() for batch in batches)
+
+
+def test_a_reader_that_pauses_sees_what_is_stored_behind_it(
+    store: SqlStore, device_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(store, *(columns(device_id, (10 * n,), latency_ms=[n]) for n in range(5)))
+    monkeypatch.setattr(segment_pages, "_PAGE_ROWS", 2)
+    parts = reading.read(store, TENANT, device_id, 0, FOREVER)
+    found = [next(parts)]
+    submit(store, columns(device_id, (5, 45), latency_ms=[7, 7]))
+    found += parts
+    assert [at - T0 for at, *_ in samples(found)] in ([0, 10, 20, 30, 40, 45], [0, 5, 10, 20, 30, 40, 45])
+
+
+def test_segments_of_any_size_are_read_some_at_a_time(
+    store: SqlStore, device_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = [columns(device_id, range(1000 * n, 1000 * n + 900), latency_ms=range(900)) for n in range(8)]
+    written = submit(store, *batches)
+    monkeypatch.setattr(segment_pages, "_PAGE_BYTES", 3 * len(written[0].payload))
+    pages = []
+    start = 0
+    while start < FOREVER:
+        page = store.read(
+            partial(segment_pages.read_page, tenant_id=TENANT, device_id=device_id, start=start, end=FOREVER)
+        )
+        pages.append(page.segments)
+        start = page.end
+    assert max(map(len, pages)) <= 4
+    assert [segment for page in pages for segment in page] == written
 
 
 def test_segments_that_do_not_overlap_come_as_stored(store: SqlStore, device_id: str) -> None:
@@ -174,7 +241,7 @@ def test_newest_sample_of_overlapping_segments(store: SqlStore, device_id: str) 
         columns(device_id, (0, HOUR), latency_ms=[1, 2]),
         columns(device_id, (HOUR // 2, HOUR - 1), latency_ms=[3, 4]),
     )
-    newest = reading.newest_sample(store, TENANT, device_id)
+    newest = newest_sample(store, TENANT, device_id)
     assert newest is not None
     assert newest.metrics["latency_ms"].tolist() == [2]
     assert newest.time_unix_nano.tolist() == [T0 + HOUR]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from spacelink_server.storage import sql_store
+from spacelink_server.storage import reading, segment_pages
 from spacelink_server.storage.sqlite import DataDirectoryInUseError, SqliteStore
 from spacelink_server.storage.store import CommitGroup, StoreUnavailableError
-from tests.server.samples import T0
+from tests.server.samples import T0, segment
 from tests.server.storage.test_store import FOREVER, TENANT, advance, open_stream, plain, stored, submit
 
 if TYPE_CHECKING:
@@ -147,15 +147,15 @@ def test_probe_of_a_directory_that_is_gone(tmp_path: Path) -> None:
 def test_a_reader_that_pauses_does_not_hold_the_log(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sql_store, "_READ_ROWS", 1)
-    submit(store, plain(T0), plain(T0 + 1))
-    pages = store.segments(TENANT, "d", 0, FOREVER)
-    next(pages)
-    submit(store, plain(T0 + 2))
+    monkeypatch.setattr(segment_pages, "_PAGE_ROWS", 1)
+    submit(store, *(segment("d", n) for n in range(20)))
+    parts = reading.read(store, TENANT, "d", 0, FOREVER)
+    next(parts)
+    submit(store, segment("d", 20))
     with store._engine.connect() as connection:
         busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     assert not busy
-    pages.close()  # type: ignore[attr-defined]
+    assert len(list(parts)) == 20
 
 
 def test_finding_forgotten_limits_reads_no_others(store: SqliteStore) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import uuid
 from typing import TYPE_CHECKING
 
@@ -8,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacelink_server.storage import sql_store
-from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
+from spacelink_server.storage.segments import MAX_SPAN_NANOS, AnySegment, Segment
 from spacelink_server.storage.store import (
     CommitGroup,
     CommitResult,
@@ -21,6 +19,7 @@ from spacelink_server.storage.store import (
 )
 from tests.properties import UNTIMED
 from tests.server.samples import HOUR, T0, segment
+from tests.server.stored import stored_segments
 
 if TYPE_CHECKING:
     from spacelink_server.storage.sql_store import SqlStore
@@ -59,8 +58,8 @@ def submit(store: SqlStore, *segments: Segment, request_id: str = "", tenant_id:
 
 def stored(
     store: SqlStore, device_id: str = "d", start: int = 0, end: int = FOREVER, tenant_id: str = TENANT
-) -> list[Segment]:
-    return list(itertools.chain.from_iterable(store.segments(tenant_id, device_id, start, end)))
+) -> list[AnySegment]:
+    return stored_segments(store, tenant_id, device_id, start, end)
 
 
 # Streams
@@ -220,38 +219,6 @@ def test_a_segment_is_found_if_it_reaches_into_the_range(store: SqlStore) -> Non
     assert stored(store, "other") == []
 
 
-def test_more_segments_than_are_read_at_once(store: SqlStore) -> None:
-    count = 2 * sql_store._READ_ROWS + 10
-    same = [plain(T0, payload=b"%d" % n) for n in range(count)]
-    submit(store, *same, plain(T0 + 1), plain(T0 - 1))
-    pages = list(store.segments(TENANT, "d", 0, FOREVER))
-    assert [len(page) for page in pages] == [sql_store._READ_ROWS, sql_store._READ_ROWS, 12]
-    found = list(itertools.chain.from_iterable(pages))
-    # Of one first time, in the order they were written.
-    assert found == [plain(T0 - 1), *same, plain(T0 + 1)]
-
-
-def test_large_segments_are_read_some_at_a_time(store: SqlStore) -> None:
-    large = [plain(T0 + n, payload=bytes(1024 * 1024)) for n in range(10)]
-    submit(store, *large)
-    pages = list(store.segments(TENANT, "d", 0, FOREVER))
-    assert max(len(page) for page in pages) <= 4
-    assert list(itertools.chain.from_iterable(pages)) == large
-
-
-def test_a_reader_that_pauses_sees_each_segment_once(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sql_store, "_READ_ROWS", 2)
-    submit(store, *(plain(T0 + 10 * n) for n in range(5)))
-    pages = store.segments(TENANT, "d", 0, FOREVER)
-    found = list(next(pages))
-    submit(store, plain(T0 + 5), plain(T0 + 45))
-    for page in pages:
-        found += page
-    assert [s.first_time - T0 for s in found] == [0, 10, 20, 30, 40, 45]
-
-
 spans = st.tuples(st.integers(0, 12), st.integers(0, 4)).map(
     # Quarters of an hour, and a nanosecond more or less around its bounds.
     lambda span: (T0 + span[0] * HOUR // 4, T0 + (span[0] + span[1]) * HOUR // 4)
@@ -264,10 +231,9 @@ spans = st.tuples(st.integers(0, 12), st.integers(0, 4)).map(
     st.integers(-2, 18),
     st.integers(0, 18),
     st.sampled_from((-1, 0, 1)),
-    st.integers(1, 4),
 )
 def test_ranges_are_those_of_a_plain_list(
-    shared: SqlStore, spans: list[tuple[int, int]], start: int, length: int, shift: int, rows: int
+    shared: SqlStore, spans: list[tuple[int, int]], start: int, length: int, shift: int
 ) -> None:
     device_id = uuid.uuid4().hex
     segments = [plain(*span, b"%d" % n, device_id) for n, span in enumerate(spans)]
@@ -275,21 +241,4 @@ def test_ranges_are_those_of_a_plain_list(
     low = T0 + start * HOUR // 4 + shift
     high = low + length * HOUR // 4
     wanted = [s for s in segments if s.first_time < high and s.last_time >= low]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sql_store, "_READ_ROWS", rows)
-        assert stored(shared, device_id, low, high) == sorted(wanted, key=lambda s: s.first_time)
-
-
-@settings(UNTIMED, max_examples=40)
-@given(st.lists(st.lists(spans, min_size=1, max_size=5), max_size=4))
-def test_the_newest_segments_hold_the_newest_sample(
-    shared: SqlStore, commits: list[list[tuple[int, int]]]
-) -> None:
-    device_id = uuid.uuid4().hex
-    written = []
-    for number, commit in enumerate(commits):
-        segments = [plain(*span, b"%d %d" % (number, n), device_id) for n, span in enumerate(commit)]
-        submit(shared, *segments)
-        written += segments
-    last = max((s.last_time for s in written), default=0)
-    assert list(shared.newest_segments(TENANT, device_id)) == [s for s in written if s.last_time == last]
+    assert stored(shared, device_id, low, high) == sorted(wanted, key=lambda s: s.first_time)

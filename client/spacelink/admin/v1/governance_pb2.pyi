@@ -43,7 +43,10 @@ class BanTokenRequest(_message.Message):
     it, 64 digits.
     """
     tenant_id: _builtins.str
-    """The tenant; empty means the token's, or the one the call is about."""
+    """The tenant whose tokens the ban ends; "*" means all. Empty means the
+    token's, or the one the call is about. An operator's ban of a signature or
+    a digest that names no tenant ends the tokens of all.
+    """
     reason: _builtins.str
     """Why, for those who read the list."""
     @_builtins.property
@@ -112,7 +115,7 @@ class Ban(_message.Message):
     ban_id: _builtins.str
     """Names the ban for UnbanToken."""
     tenant_id: _builtins.str
-    """The tenant whose tokens it ends."""
+    """The tenant whose tokens it ends; "*" means all."""
     digest: _builtins.str
     """The digest of a signature in hex."""
     token_id: _builtins.str
@@ -171,7 +174,9 @@ class UnbanTokenRequest(_message.Message):
     token_id: _builtins.str
     """The id of a minted token."""
     tenant_id: _builtins.str
-    """The tenant; empty means the token's, or the one the call is about."""
+    """The tenant whose ban it is; empty means the one the call is about. An
+    operator's call that names no tenant, or "*", lifts it whosever it is.
+    """
     def __init__(
         self,
         *,
@@ -218,7 +223,9 @@ class ListBansRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
-    """The tenant; empty means the one the call is about."""
+    """The tenant; empty means the one the call is about. An operator's call that
+    names no tenant, or "*", lists the bans of all.
+    """
     page_size: _builtins.int
     """The most bans in an answer, at most 1000; 0 means 100."""
     page_token: _builtins.str

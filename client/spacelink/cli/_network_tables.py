@@ -1,0 +1,294 @@
+"""What is found about networks, for people at a terminal."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from spacelink.cli._charts import bar, line_chart
+from spacelink.cli._tables import console, decimals, details_table, plain_table, printable
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from spacelink.networks import (
+        DeviceHealth,
+        DeviceSla,
+        HealthReport,
+        HealthScore,
+        NetworkHealth,
+        ObjectiveResult,
+        SlaReport,
+        Trend,
+        TrendPoint,
+    )
+
+_BAR_WIDTH = 12
+_CHART_HEIGHT = 12
+# What a chart's axis takes of the width.
+_AXIS_WIDTH = 11
+
+# What still reads as a table.
+_MOST_OUTAGES = 50
+
+_UNITS = {"latency_ms": "ms", "jitter_ms": "ms", "packet_loss_percent": "%", "power_w": "W"}
+
+
+def print_health(report: HealthReport) -> None:
+    """Print the health of a network and its devices."""
+    screen = console()
+    window = report.window
+    rows: list[tuple[str, Text | str]] = [
+        ("network", Text(printable(report.network_id), "bold")),
+        ("range", f"{moment(window.start_time)} to {moment(window.end_time)}"),
+        ("profile", report.profile.profile_id),
+        ("now", _network_score(report.now)),
+        ("over the range", _network_score(window)),
+        ("devices", _device_counts(window)),
+    ]
+    screen.print(details_table(rows))
+    table = plain_table()
+    for name in ("device", "now", "range", "", "held down by"):
+        table.add_column(name, overflow="fold")
+    for name in ("R", "MOS", "offline %", "samples"):
+        table.add_column(name, justify="right")
+    table.add_column("last sample (UTC)", no_wrap=True)
+    for device in report.devices:
+        table.add_row(*_health_row(device))
+    screen.print(table)
+    screen.print("The network's score is that of its worst device.", style="dim")
+
+
+def print_sla(report: SlaReport) -> None:
+    """Print whether a network kept its SLA."""
+    screen = console()
+    whole = report.network
+    verdict = Text("kept", "bold green") if whole.compliant else Text("broken", "bold red")
+    screen.print(
+        details_table(
+            [
+                ("network", Text(printable(report.display_name or report.network_id), "bold")),
+                ("range", f"{moment(report.start_time)} to {moment(report.end_time)}"),
+                ("looked at until", moment(report.evaluated_until_time)),
+                ("SLA", verdict),
+                ("target", f"{report.sla.availability_target_percent:g} %"),
+                ("worst device", f"{percent(whole.availability_percent)} {whole.worst_device_id}"),
+                ("all devices' time", percent(whole.pooled_availability_percent)),
+                ("devices that kept it", f"{whole.compliant_device_count:,} of {whole.device_count:,}"),
+            ]
+        )
+    )
+    screen.print(_sla_table(report.devices))
+    _print_outages(report.devices)
+    if whole.objectives:
+        screen.print(_objective_table(whole.objectives))
+    screen.print("Unknown time is " + _UNKNOWN[report.sla.unknown_time], style="dim")
+
+
+def print_trend(report: Trend) -> None:
+    """Print a series as a chart."""
+    screen = console()
+    unit = _UNITS.get(report.metric, "")
+    title = f"{report.metric} of {report.network_id}, every {length(report.step)}"
+    screen.print(Text(printable(title), "bold"), Text("p50", "cyan"), Text("p95", "yellow"))
+    if not report.points:
+        console(stderr=True).print("no values")
+        return
+    p95, p50 = (_steps(report, name) for name in ("p95", "p50"))
+    width = max(min(screen.width - _AXIS_WIDTH, 120), 20)
+    rows, low, high = line_chart([("yellow", p95), ("cyan", p50)], width, _CHART_HEIGHT)
+    for row, text in enumerate(rows):
+        value = high - (high - low) * row / (_CHART_HEIGHT - 1)
+        label = f"{value:,.2f}" if row % 3 == 0 or row == len(rows) - 1 else ""
+        screen.print(Text(label.rjust(_AXIS_WIDTH - 3) + " ┤"), text, sep="", soft_wrap=True)
+    start, end = moment(report.start_time), moment(report.end_time)
+    screen.print(" " * _AXIS_WIDTH + start + end.rjust(max(width - len(start), len(end) + 1)))
+    table = plain_table()
+    for name in ("", "values", "p50", "p95", "min", "max"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, point in (("this range", report.current), ("the range before", report.previous)):
+        table.add_row(name, *_point_cells(point))
+    table.add_row("change", "", _change(report.p50_change), _change(report.p95_change), "", "")
+    screen.print(table)
+    if unit:
+        screen.print(f"Values in {unit}.", style="dim")
+
+
+def moment(time: datetime | None) -> str:
+    """Write a time for people; UTC."""
+    return "-" if time is None else time.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def length(time: timedelta) -> str:
+    """Write a length of time for people, such as 1d 2h 5m or 59s."""
+    seconds = time.total_seconds()
+    if seconds % 1 and seconds < 60:
+        return f"{seconds:.3f}s"
+    rest = round(seconds)
+    parts = []
+    for name, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{name}")
+    return " ".join(parts) or "0s"
+
+
+def percent(value: float | None) -> str:
+    """Write an availability: digits enough to see a second of a month."""
+    return "-" if value is None else f"{value:.4f} %"
+
+
+_UNKNOWN = {
+    "up": "counted as up.",
+    "down": "counted as down.",
+    "excluded": "left out of the availability.",
+}
+
+
+def _score_style(score: float) -> str:
+    # The profiles' own ends: perfect, and useless.
+    return "green" if score >= 90 else "yellow" if score > 0 else "red"
+
+
+def _score(score: float | None) -> Text:
+    return Text("-") if score is None else Text(f"{score:.0f}", _score_style(score))
+
+
+def _network_score(health: NetworkHealth) -> Text:
+    if health.score is None or health.worst_device is None:
+        return Text("no telemetry", "yellow")
+    text = Text.assemble(_score(health.score), " ", bar(health.score / 100, 20, _score_style(health.score)))
+    text.append(f"  worst: {printable(health.worst_device.device_id)}, median {health.median_score:.0f}")
+    return text
+
+
+def _device_counts(health: NetworkHealth) -> Text:
+    text = Text(f"{health.device_count:,}, of them {health.scored_device_count:,} scored")
+    if health.silent_device_count:
+        text.append(f", {health.silent_device_count:,} silent", "red")
+    return text
+
+
+def _health_row(device: DeviceHealth) -> list[Text | str]:
+    window = device.window
+    share = (window.score or 0) / 100
+    drawn = bar(share, _BAR_WIDTH, _score_style(window.score)) if window.score is not None else Text()
+    voice = window.voice
+    return [
+        Text(printable(device.device_id)),
+        _score(device.now.score),
+        _score(window.score),
+        drawn,
+        _held_down_by(window),
+        "-" if voice is None else f"{voice.r_factor:.1f}",
+        "-" if voice is None else f"{voice.mos:.2f}",
+        decimals(window.offline_sample_percent),
+        f"{window.sample_count:,}",
+        moment(device.last_sample_time),
+    ]
+
+
+def _held_down_by(score: HealthScore) -> str:
+    if not score.items:
+        return "no samples" if not score.sample_count else f"missing: {', '.join(score.missing_inputs)}"
+    worst = min(score.items, key=lambda item: item.score)
+    return f"{worst.input} {decimals(worst.measured)}" if worst.score < 100 else ""
+
+
+def _sla_table(devices: tuple[DeviceSla, ...]) -> object:
+    table = plain_table()
+    table.add_column("device", overflow="fold")
+    table.add_column("SLA")
+    for name in ("availability", "margin", "down", "dips", "unknown", "maintenance"):
+        table.add_column(name, justify="right")
+    table.add_column("error budget used, minutes")
+    for device in devices:
+        verdict = Text("kept", "green") if device.compliant else Text("broken", "red")
+        if device.availability_percent is None:
+            verdict = Text("unknown", "yellow")
+        times = (device.down, device.dips, device.unknown, device.maintenance)
+        table.add_row(
+            Text(printable(device.device_id)),
+            verdict,
+            percent(device.availability_percent),
+            "-" if device.availability_percent is None else f"{device.margin_percent:+.4f}",
+            *(length(time) for time in times),
+            _budget(device),
+        )
+    return table
+
+
+def _budget(device: DeviceSla) -> Text:
+    whole, used = device.error_budget_minutes, device.error_budget_used_minutes
+    share = used / whole if whole else float(used > 0)
+    drawn = bar(share, _BAR_WIDTH, "green" if device.compliant else "red")
+    return drawn + Text(f" {used:.2f} of {whole:.2f}")
+
+
+def _print_outages(devices: tuple[DeviceSla, ...]) -> None:
+    found = [(device.device_id, outage) for device in devices for outage in device.outages]
+    if not found:
+        return
+    table = plain_table()
+    for name in ("outage of", "from (UTC)", "to (UTC)", "length", "counted", "cause"):
+        table.add_column(name, overflow="fold")
+    for device_id, outage in found[:_MOST_OUTAGES]:
+        end = moment(outage.end_time) + (" …" if outage.goes_on else "")
+        cause = outage.cause.replace("_", " ") or "not known"
+        times = (moment(outage.start_time), end, length(outage.length), length(outage.counted))
+        table.add_row(Text(printable(device_id)), *times, cause)
+    console().print(table)
+    if len(found) > _MOST_OUTAGES:
+        console(stderr=True).print(
+            f"These are {_MOST_OUTAGES} of {len(found):,} outages; --output json has all."
+        )
+
+
+def _objective_table(results: tuple[ObjectiveResult, ...]) -> object:
+    table = plain_table()
+    table.add_column("objective")
+    for name in ("intervals", "met", "violated", "severely", "violated %", "severely %"):
+        table.add_column(name, justify="right")
+    for result in results:
+        counts = (
+            result.interval_count,
+            result.met_interval_count,
+            result.violated_interval_count,
+            result.severely_violated_interval_count,
+        )
+        shares = (result.violated_percent, result.severely_violated_percent)
+        table.add_row(objective_text(result), *(f"{count:,}" for count in counts), *map(decimals, shares))
+    return table
+
+
+def objective_text(result: ObjectiveResult) -> str:
+    """Say what an objective asks for."""
+    objective = result.objective
+    if objective is None:
+        return "all together"
+    if objective.metric == "latency_ms":
+        return f"latency p{objective.percentile:g} at most {objective.target:g} ms"
+    if objective.metric == "qoo":
+        return f"Quality of Outcome at least {objective.target:g}"
+    return f"packet loss at most {objective.target:g} %"
+
+
+def _steps(report: Trend, name: str) -> list[float | None]:
+    """Give a value for each step, None where there is no point."""
+    count = -(-(report.end_time - report.start_time) // report.step)
+    values: list[float | None] = [None] * count
+    for point in report.points:
+        values[(point.start_time - report.start_time) // report.step] = getattr(point, name)
+    return values
+
+
+def _point_cells(point: TrendPoint | None) -> list[str]:
+    if point is None:
+        return ["0", *["-"] * 4]
+    return [f"{point.count:,}", *map(decimals, (point.p50, point.p95, point.min, point.max))]
+
+
+def _change(value: float | None) -> str:
+    return "-" if value is None else f"{value:+,.2f}"

@@ -1,0 +1,38 @@
+"""Whether the bridge lives, and whether it can serve."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter
+from grpc_health.v1 import health_pb2
+from pydantic import BaseModel
+
+from spacelink.errors import UnavailableError
+from spacelink_rest.caller import CallerParam
+from spacelink_rest.upstream import Upstream
+
+router = APIRouter(tags=["health"])
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+class Health(BaseModel):
+    """The answer of a bridge that is well."""
+
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """Tell that the bridge lives; says nothing of the server."""
+    return Health()
+
+
+@router.get("/readyz")
+async def readyz(caller: CallerParam, server: Upstream) -> Health:
+    """Tell whether the server behind the bridge can serve."""
+    response = await caller.call(server.health.Check, health_pb2.HealthCheckRequest())
+    if response.status != _SERVING:
+        raise UnavailableError("the server cannot serve now", reason="NOT_SERVING")
+    return Health()

@@ -1,0 +1,116 @@
+"""Taking telemetry in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Body
+from pydantic import BaseModel, Field
+
+from spacelink.errors import SpaceLinkError
+from spacelink.v1.telemetry_pb2 import SubmitTelemetryRequest
+from spacelink_rest.caller import CallerParam
+from spacelink_rest.documentation import CREDENTIALS
+from spacelink_rest.names import in_sample
+from spacelink_rest.parameters import IdempotencyKey, derived_key
+from spacelink_rest.problems import PartialFailureError
+from spacelink_rest.samples import Sample, batches_of
+from spacelink_rest.upstream import Data
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+router = APIRouter(prefix="/v1/telemetry", tags=["telemetry"], dependencies=CREDENTIALS)
+
+# As many as share a commit; more would only wait in the server.
+_CONCURRENT_CALLS = 64
+
+_SAMPLE = {
+    "device_id": "device-001",
+    "organization": "ACME Corporation",
+    "timestamp": "2026-01-04T12:00:00Z",
+    "latency_ms": 45.5,
+    "packet_loss_percent": 0.2,
+    "signal_strength": -68.5,
+    "status": "active",
+}
+_ANOTHER = {
+    "device_id": "device-002",
+    "timestamp": "2026-01-04T12:00:00.25Z",
+    "latency_ms": None,
+    "packet_loss_percent": 100,
+    "status": "offline",
+    "extra": {"temperature_c": 41.5},
+}
+
+
+class Stored(BaseModel):
+    """What is committed to disk."""
+
+    sample_count: int = Field(description="How many samples.", examples=[1])
+
+
+@router.post("/send")
+async def send_telemetry(
+    sample: Annotated[Sample, Body(openapi_examples={"sample": {"value": _SAMPLE}})],
+    caller: CallerParam,
+    data: Data,
+    idempotency_key: IdempotencyKey = "",
+) -> Stored:
+    """Store one sample; the answer means committed to disk."""
+    request = SubmitTelemetryRequest(batch=batches_of([sample])[0], request_id=idempotency_key)
+    return Stored(sample_count=await _submit(caller, data, request))
+
+
+@router.post("/batch")
+async def send_batch(
+    samples: Annotated[
+        list[Sample], Body(min_length=1, openapi_examples={"samples": {"value": [_SAMPLE, _ANOTHER]}})
+    ],
+    caller: CallerParam,
+    data: Data,
+    idempotency_key: IdempotencyKey = "",
+) -> Stored:
+    """Store samples of any number of devices; the answer means committed to disk.
+
+    The samples of a device are stored together or not at all, those of different
+    devices apart. After an error, sending all of it again is safe: queries give
+    equal samples once.
+    """
+    requests = [
+        SubmitTelemetryRequest(batch=batch, request_id=derived_key(idempotency_key, batch.device_id))
+        for batch in batches_of(samples)
+    ]
+    slots = asyncio.Semaphore(_CONCURRENT_CALLS)
+
+    async def submit(request: SubmitTelemetryRequest) -> int:
+        async with slots:
+            return await _submit(caller, data, request)
+
+    answers = await asyncio.gather(*map(submit, requests), return_exceptions=True)
+    return Stored(sample_count=_all_or_error(requests, answers))
+
+
+async def _submit(caller: CallerParam, data: Data, request: SubmitTelemetryRequest) -> int:
+    try:
+        response = await caller.call(data.telemetry.SubmitTelemetry, request)
+    except SpaceLinkError as error:
+        raise in_sample(error) from None
+    count: int = response.sample_count
+    return count
+
+
+def _all_or_error(requests: Sequence[SubmitTelemetryRequest], answers: Sequence[int | BaseException]) -> int:
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, SpaceLinkError):
+            raise answer
+    committed = sum(answer for answer in answers if isinstance(answer, int))
+    errors = {
+        request.batch.device_id: answer
+        for request, answer in zip(requests, answers, strict=True)
+        if isinstance(answer, SpaceLinkError)
+    }
+    if errors:
+        raise PartialFailureError(committed, errors)
+    return committed

@@ -1,0 +1,1 @@
+"""Keeps what is stored small and quick to read: compaction, rollups, retention."""

@@ -1,0 +1,175 @@
+"""A metric or a score of a network as a series over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from spacelink_server.networks.measures import measure, metric, voice
+from spacelink_server.scoring.summary import MetricAccumulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from spacelink.columns import TelemetryColumns
+    from spacelink_server.networks.catalog import Subject
+    from spacelink_server.networks.history import History
+    from spacelink_server.networks.measures import Measures
+
+_MINUTE = 60 * 1_000_000_000
+_HOUR = 60 * _MINUTE
+DAY = 24 * _HOUR
+
+# A step is the shortest of these that makes no more points than a wide terminal
+# or a plot has room for.
+_STEPS = (_MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR, 6 * _HOUR)
+_FEW_POINTS = 300
+
+# The most points of an answer.
+MAX_POINTS = 2_000
+
+# What is scored, by the name it is asked for.
+QOO = "qoo"
+R_FACTOR = "r_factor"
+
+
+class Point(NamedTuple):
+    """What the values of a step come to.
+
+    Attributes:
+        start: the step's start in nanoseconds since 1970 UTC.
+        value_count: how many values.
+        p50: their median.
+        p95: their 95th percentile.
+        minimum: the smallest.
+        maximum: the largest.
+        relative_error: the percentiles' largest; 0 where they are exact.
+    """
+
+    start: int
+    value_count: int
+    p50: float
+    p95: float
+    minimum: float
+    maximum: float
+    relative_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A series.
+
+    Attributes:
+        start: the range's start in nanoseconds since 1970 UTC.
+        end: its end, exclusive.
+        step: the time between points.
+        points: for each step with values.
+        current: of the whole range; None where there are no values.
+        previous: of the equally long range before; likewise.
+    """
+
+    start: int
+    end: int
+    step: int
+    points: tuple[Point, ...]
+    current: Point | None
+    previous: Point | None
+
+
+def step_for(length: int) -> int:
+    """Choose a step for a range of a length."""
+    return next((step for step in _STEPS if length <= step * _FEW_POINTS), DAY)
+
+
+async def trend(
+    history: History, tenant_id: str, subject: Subject, name: str, start: int, end: int, step: int
+) -> Trend:
+    """Follow a metric or a score over [start, end).
+
+    Args:
+        history: the telemetry.
+        tenant_id: the tenant.
+        subject: the network.
+        name: a metric, QOO or R_FACTOR.
+        start: in nanoseconds since 1970 UTC, at the start of a step.
+        end: exclusive.
+        step: the time between points.
+    """
+    series = _Series(history, tenant_id, subject, name)
+    count = -(-(end - start) // step)
+    before = start - (end - start)
+    points = await series.points(start, end, step, count)
+    current = await series.points(start, end, end - start, 1)
+    previous = await series.points(before, start, start - before, 1)
+    return Trend(start, end, step, tuple(points), *(next(iter(found), None) for found in (current, previous)))
+
+
+class _Series:
+    """Reads the values of a metric, or makes those of a score."""
+
+    def __init__(self, history: History, tenant_id: str, subject: Subject, name: str) -> None:
+        self._history = history
+        self._tenant_id = tenant_id
+        self._subject = subject
+        self._name = name
+        self._score: Callable[[Measures], NDArray[np.float64]] | None = {
+            QOO: lambda measures: measures.scores(subject.profile).qoo,
+            R_FACTOR: lambda measures: voice(measures).r_factor,
+        }.get(name)
+
+    async def points(self, start: int, end: int, step: int, count: int) -> list[Point]:
+        """Give the points of so many steps."""
+        gathered = [MetricAccumulator() for _ in range(count)]
+
+        def compute(device_ids: Sequence[str]) -> None:
+            for device_id in device_ids:
+                for first, last, columns in self._days(device_id, start, end, step):
+                    self._gather(columns, start, step, gathered, (first, last))
+
+        await self._history.for_each(self._subject.device_ids, compute)
+        points = (_point(start + row * step, values) for row, values in enumerate(gathered))
+        return [point for point in points if point]
+
+    def _days(
+        self, device_id: str, start: int, end: int, step: int
+    ) -> Iterator[tuple[int, int, TelemetryColumns]]:
+        """Read whole steps, about a day of them at a time, where there are any samples."""
+        stride = max(DAY // step, 1)
+        for first in range(0, -(-(end - start) // step), stride):
+            upto = min(start + (first + stride) * step, end)
+            columns = self._history.columns(self._tenant_id, device_id, start + first * step, upto)
+            if columns is not None:
+                yield first, -(-(upto - start) // step), columns
+
+    def _gather(
+        self,
+        columns: TelemetryColumns,
+        start: int,
+        step: int,
+        gathered: Sequence[MetricAccumulator],
+        steps: tuple[int, int],
+    ) -> None:
+        first, last = steps
+        rows = (columns.time_unix_nano - start) // step - first
+        if self._score is None:
+            bounds = np.searchsorted(rows, np.arange(last - first + 1))
+            values = metric(columns, self._name)
+            parts = [values[bounds[row] : bounds[row + 1]] for row in range(last - first)]
+        else:
+            measures = measure(columns, rows, last - first, self._subject.profile.percentiles)
+            parts = list(self._score(measures).astype(np.float32)[:, None])
+        for row, part in enumerate(parts, first):
+            gathered[row].add(part)
+
+
+def _point(start: int, values: MetricAccumulator) -> Point | None:
+    found = values.statistics()
+    if found is None:
+        return None
+    p50, p95, _ = found.percentiles
+    error = found.percentile_relative_error
+    return Point(start, found.count, p50, p95, found.minimum, found.maximum, error)

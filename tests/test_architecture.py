@@ -25,8 +25,10 @@ ROOMS = {
     "networks": {"access", "scoring", "storage"},
     "scoring": set[str](),
     "maintenance": {"storage"},
-    "services": {"access", "ingest", "networks", "scoring", "storage"},
+    "sandboxes": {"ingest", "storage"},
+    "services": {"access", "ingest", "networks", "sandboxes", "scoring", "storage", "webhooks"},
     "storage": set[str](),
+    "webhooks": {"access", "storage"},
 }
 # Who may import the composition root, and what runs it.
 ENTRIES = {

@@ -71,6 +71,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Let callers ask for the contracts without a credential.",
 )
 @setting(
+    "--webhook-allow-private",
+    is_flag=True,
+    help="Let webhooks lead to addresses that are not public, and do without TLS: for trying them out.",
+)
+@setting(
     "--maintenance-interval",
     type=DurationParam(),
     default="1m",
@@ -98,6 +103,7 @@ def server(  # noqa: PLR0913 - one for each setting
     insecure: bool,
     trusted_proxy: tuple[str, ...],
     reflection: bool,
+    webhook_allow_private: bool,
     maintenance_interval: int,
     log_level: str,
 ) -> None:
@@ -125,6 +131,7 @@ def server(  # noqa: PLR0913 - one for each setting
             parse_networks("trusted_proxy", trusted_proxy),
             database=database,
             workers=workers,
+            webhook_allow_private=webhook_allow_private,
             maintenance=Schedule(maintenance_interval),
         )
     except ConfigError as error:

@@ -30,8 +30,8 @@ PROTO = DOCS.parent / "proto"
 
 _INTRODUCTION = """# API reference
 
-Made by `make docs` out of the protos and the OpenAPI documents of the REST bridge; not to be edited. How things
-work together is in [onboarding.md](onboarding.md), [tokens.md](tokens.md) and
+Made by `make docs` out of the protos and the OpenAPI documents of the REST bridge; not to be edited. How
+things work together is in [onboarding.md](onboarding.md), [tokens.md](tokens.md) and
 [partner-integration.md](partner-integration.md).
 
 Every gRPC error is a `google.rpc.Status` with an `ErrorInfo` whose domain is `spacelink` and whose `reason`

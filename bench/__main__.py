@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
-from bench import detection, health, ingest, latency, recording, report, scoring, watcher
+from bench import detection, health, ingest, latency, query, recording, report, scoring, watcher
 from bench.idle_streams import measure_idle
+from bench.peers import VictoriaMetrics
 from bench.size import measure_size
 from bench.tokens import measure_verification
 from spacelink_agent.collectors import CollectorError
@@ -233,6 +234,34 @@ def health_command(files: tuple[Path, ...], profile: str) -> None:
     with _clear_errors():
         found = [health.run(recording.read(file), PROFILES[profile]) for file in files]
     report.show_health(out, profile, found)
+
+
+@main.command("query")
+@_rounds
+@click.option(
+    "--samples",
+    "sizes",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1_000_000, 10_000_000, 100_000_000),
+    show_default=True,
+    help="How large a store to ask; may be given several times.",
+)
+@_json
+@_directory
+def query_command(rounds: int, sizes: tuple[int, ...], json_file: Path | None, directory: Path) -> None:
+    """Measure how long answers take on stores of several sizes."""
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    with out.status("") as status:
+        found = [query.measure_queries(size, rounds, directory, status.update) for size in sizes]
+        if (reason := VictoriaMetrics("native").unavailable()) is None:
+            found.append(query.measure_export(rounds, directory, status.update))
+        else:
+            out.print(f"VictoriaMetrics is left out: {reason}")
+    report.show_answers(out, found)
+    _write(json_file, facts, query=[asdict(answers) for answers in found])
 
 
 @main.command("size")

@@ -25,6 +25,7 @@ from bench.idle_streams import IdleStreams
 from bench.ingest import Series
 from bench.measure import Measurement
 from bench.peers import SpaceLink
+from bench.query import QUESTIONS, Answers
 from bench.recording import Recording
 from bench.scoring import DEVICES, Rates
 from bench.size import Size
@@ -187,6 +188,17 @@ def show_health(out: Console, profile: str, found: Sequence[Health]) -> None:
         limiting = ", ".join(f"{item} {count}" for item, count in one.limiting.items() if count)
         scores = (f"{score:.1f}" for score in one.percentiles)
         table.add_row(one.recording, str(one.minutes), str(one.scored), str(one.empty), *scores, limiting)
+    out.print(table)
+
+
+def show_answers(out: Console, found: Sequence[Answers]) -> None:
+    """Print how long each question takes on each store."""
+    table = _table("Answers, ms (medians)", ("store",))
+    for question in QUESTIONS:
+        table.add_column(question, justify="right")
+    for answers in found:
+        medians = [answers.median(question) for question in QUESTIONS]
+        table.add_row(answers.store, *("" if m is None else f"{m * 1000:,.0f}" for m in medians))
     out.print(table)
 
 

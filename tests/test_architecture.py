@@ -25,9 +25,11 @@ ROOMS = {
     "networks": {"access", "scoring", "storage"},
     "scoring": set[str](),
     "maintenance": {"storage"},
-    "metrics": {"access", "ingest", "maintenance", "networks"},
-    "services": {"access", "ingest", "networks", "scoring", "storage"},
+    "metrics": {"access", "ingest", "maintenance", "networks", "webhooks"},
+    "sandboxes": {"ingest", "storage"},
+    "services": {"access", "ingest", "networks", "sandboxes", "scoring", "storage", "webhooks"},
     "storage": set[str](),
+    "webhooks": {"access", "storage"},
 }
 # Who may import the composition root, and what runs it.
 ENTRIES = {

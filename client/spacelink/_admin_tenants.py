@@ -39,6 +39,8 @@ class AsyncTenantAdmin(AsyncClient):
         samples_per_day: int = 0,
         max_devices: int = 0,
         domains: Iterable[str] = (),
+        raw_retention_days: int = 0,
+        rollup_retention_days: int = 0,
     ) -> Tenant:
         """Create a tenant with a key of its own.
 
@@ -49,6 +51,10 @@ class AsyncTenantAdmin(AsyncClient):
             samples_per_day: what it may store in a day (UTC); 0 means no limit.
             max_devices: the most devices it may have; 0 means no limit.
             domains: those of its people.
+            raw_retention_days: how many whole days (UTC) its samples are kept; 0
+                means for ever.
+            rollup_retention_days: the same of rollups, which summaries of days
+                without samples come from.
 
         Raises:
             AlreadyExistsError: there is such a tenant.
@@ -59,6 +65,8 @@ class AsyncTenantAdmin(AsyncClient):
             samples_per_day=samples_per_day,
             max_devices=max_devices,
             domains=domains,
+            raw_retention_days=raw_retention_days,
+            rollup_retention_days=rollup_retention_days,
         )
         request = tenant_pb2.CreateTenantRequest(tenant=tenant, request_id=str(uuid.uuid4()))
         return record(Tenant, (await self._unary(self._tenants.CreateTenant, request)).tenant)
@@ -77,6 +85,8 @@ class AsyncTenantAdmin(AsyncClient):
         samples_per_day: int | None = None,
         max_devices: int | None = None,
         domains: Iterable[str] | None = None,
+        raw_retention_days: int | None = None,
+        rollup_retention_days: int | None = None,
     ) -> Tenant:
         """Change a tenant; what is None stays. See create_tenant.
 
@@ -93,6 +103,8 @@ class AsyncTenantAdmin(AsyncClient):
             max_devices=max_devices,
             domains=domains,
             update_domains=domains is not None,
+            raw_retention_days=raw_retention_days,
+            rollup_retention_days=rollup_retention_days,
         )
         return record(Tenant, (await self._unary(self._tenants.UpdateTenant, request)).tenant)
 

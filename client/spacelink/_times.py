@@ -90,6 +90,11 @@ def rfc3339(times: NDArray[np.int64]) -> list[str]:
     return texts
 
 
+def rfc3339_of(time_unix_nano: int) -> str:
+    """Write one time so."""
+    return rfc3339(np.array([time_unix_nano], TIME))[0]
+
+
 def _datetime_nanos(moment: datetime) -> int:
     if moment.tzinfo is None:
         raise ValueError(f"time: {moment.isoformat()} has no time zone; use datetimes in UTC")

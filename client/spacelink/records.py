@@ -239,6 +239,8 @@ class Tenant:
         domains: those of its people.
         create_time: when it was created.
         key_version: the version of the key that signs its new tokens.
+        raw_retention_days: how long its samples are kept; 0 means for ever.
+        rollup_retention_days: how long its rollups are kept; 0 means for ever.
     """
 
     tenant_id: str
@@ -248,6 +250,8 @@ class Tenant:
     domains: tuple[str, ...]
     create_time: datetime | None
     key_version: int
+    raw_retention_days: int
+    rollup_retention_days: int
 
 
 @dataclass(frozen=True, slots=True)

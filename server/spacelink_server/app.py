@@ -47,6 +47,7 @@ from spacelink_server.metrics.listener import answering_scrapes
 from spacelink_server.networks.detection import IncidentDetection
 from spacelink_server.networks.history import History
 from spacelink_server.rpc import CallInterceptor
+from spacelink_server.sandboxes.seeding import Seeder
 from spacelink_server.services.admin_account import AccountService
 from spacelink_server.services.admin_audit import AuditService
 from spacelink_server.services.admin_governance import GovernanceService
@@ -58,6 +59,9 @@ from spacelink_server.services.scopes import RULES
 from spacelink_server.services.session import SessionService
 from spacelink_server.services.telemetry import TelemetryService
 from spacelink_server.storage.opening import open_store
+from spacelink_server.webhooks.delivery import Deliverer
+from spacelink_server.webhooks.sending import Sender
+from spacelink_server.webhooks.targets import Targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,12 +175,19 @@ async def _serve(
         data = open_plane(config, "listen", _DATA_SERVICES, interceptors)
         admin = open_plane(config, "admin_listen", _ADMIN_SERVICES, interceptors)
         telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server(telemetry, data.server)
+        targets = Targets(allow_private=config.webhook_allow_private)
+        sender = Sender(keys, targets)
+        deliverer = Deliverer(access.database, sender)
+        partner = PartnerService(access, Seeder(committer, readers), targets, sender)
+        partner_pb2_grpc.add_PartnerServiceServicer_to_server(partner, data.server)
         network = NetworkService(access.database, History(store, readers))
         network_pb2_grpc.add_NetworkServiceServicer_to_server(network, data.server)
         _register_access(access, data.server, admin.server)
         maintenance = Maintenance(store, config.maintenance)
-        sources = Sources(calls, access, streams, committer, feed, detection, maintenance, health)
+        sources = Sources(calls, access, streams, committer, feed, detection, maintenance, deliverer, health)
         await access.load()
+        if store.tail is None:
+            await deliverer.take_over()
         async with answering_scrapes(config, ServerCollector(sources)), asyncio.TaskGroup() as tasks:
             tasks.create_task(committer.run())
             background = [
@@ -186,6 +197,7 @@ async def _serve(
                     feed.run(),
                     maintenance.run(),
                     detection.run(),
+                    deliverer.run(),
                     *access.background(),
                 )
             ]
@@ -203,6 +215,7 @@ async def _serve(
             committer.close()
             for task in background:
                 task.cancel()
+        await deliverer.close()
         await access.close()
     logger.info("stopped")
 
@@ -212,8 +225,6 @@ def _register_access(access: AccessControl, data: grpc.aio.Server, admin: grpc.a
     database, keys, bans = access.database, access.keys, access.bans
     session = SessionService(database, access.sessions, access.allowances, access.limiter)
     session_pb2_grpc.add_SessionServiceServicer_to_server(session, data)
-    partner = PartnerService(database, bans, access.api_keys)
-    partner_pb2_grpc.add_PartnerServiceServicer_to_server(partner, data)
     token = TokenService(database, keys, bans, access.minter)
     token_pb2_grpc.add_TokenServiceServicer_to_server(token, admin)
     governance = GovernanceService(database, keys, bans, access.lineage)

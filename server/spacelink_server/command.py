@@ -77,6 +77,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Let callers ask for the contracts without a credential.",
 )
 @setting(
+    "--webhook-allow-private",
+    is_flag=True,
+    help="Let webhooks lead to addresses that are not public, and do without TLS: for trying them out.",
+)
+@setting(
     "--maintenance-interval",
     type=DurationParam(),
     default="1m",
@@ -112,6 +117,7 @@ def server(  # noqa: PLR0913 - one for each setting
     insecure: bool,
     trusted_proxy: tuple[str, ...],
     reflection: bool,
+    webhook_allow_private: bool,
     maintenance_interval: int,
     log_level: str,
     log_format: str,
@@ -141,6 +147,7 @@ def server(  # noqa: PLR0913 - one for each setting
             parse_networks("trusted_proxy", trusted_proxy),
             database=database,
             workers=workers,
+            webhook_allow_private=webhook_allow_private,
             maintenance=Schedule(maintenance_interval),
             metrics_listen=Address.parse("metrics_listen", metrics_listen) if metrics_listen else None,
         )

@@ -94,6 +94,7 @@ class ServerConfig:
         limits: what producers may send.
         database: the URL of a PostgreSQL database; empty means the embedded store.
         workers: how many processes serve the same addresses.
+        webhook_allow_private: webhooks may lead to any address, and do without TLS.
         maintenance: when to do what to the store.
         metrics_listen: where scrapes are answered; None: nowhere.
     """
@@ -109,6 +110,7 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
     database: str = field(default="", repr=False)  # may hold a password
     workers: int = 1
+    webhook_allow_private: bool = False
     maintenance: Schedule = field(default_factory=Schedule)
     metrics_listen: Address | None = None
 

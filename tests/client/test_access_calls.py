@@ -208,9 +208,15 @@ def test_bans_and_lineage(recorder: Recorder, admin: AdminClient) -> None:
 
 def test_tenants(recorder: Recorder, admin: AdminClient) -> None:
     message = tenant_pb2.Tenant(
-        tenant_id="acme", display_name="Acme", samples_per_day=10, domains=["a.example"], key_version=1
+        tenant_id="acme",
+        display_name="Acme",
+        samples_per_day=10,
+        domains=["a.example"],
+        key_version=1,
+        raw_retention_days=30,
+        rollup_retention_days=365,
     )
-    acme = records.Tenant("acme", "Acme", 10, 0, ("a.example",), None, 1)
+    acme = records.Tenant("acme", "Acme", 10, 0, ("a.example",), None, 1, 30, 365)
     recorder.answers = {
         "CreateTenant": tenant_pb2.CreateTenantResponse(tenant=message),
         "UpdateTenant": tenant_pb2.UpdateTenantResponse(tenant=message),
@@ -219,7 +225,14 @@ def test_tenants(recorder: Recorder, admin: AdminClient) -> None:
             key_version=2, old_key_expire_time=NOON_MESSAGE
         ),
     }
-    made = admin.create_tenant("acme", display_name="Acme", samples_per_day=10, domains=["a.example"])
+    made = admin.create_tenant(
+        "acme",
+        display_name="Acme",
+        samples_per_day=10,
+        domains=["a.example"],
+        raw_retention_days=30,
+        rollup_retention_days=365,
+    )
     assert made == acme
     request = recorder.take("CreateTenant").request
     message.ClearField("key_version")

@@ -84,7 +84,11 @@ class Fleet:
 
     def stored(self) -> dict[str, int]:
         """Count the samples that are stored, by device: what was stored twice shows."""
-        query = "SELECT device_id, sum(sample_count) FROM telemetry_segments GROUP BY device_id"
+        query = """
+            SELECT device_id, sum(sample_count) FROM (
+                SELECT device_id, sample_count FROM telemetry_segments
+                UNION ALL SELECT device_id, sample_count FROM compacted_segments
+            ) AS stored GROUP BY device_id"""
         with psycopg.connect(self._url) as connection:
             return {device_id: int(count) for device_id, count in connection.execute(query)}
 

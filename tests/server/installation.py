@@ -22,8 +22,11 @@ from spacelink.v1 import network_pb2_grpc, partner_pb2_grpc, session_pb2_grpc
 from spacelink_server.access import first_start
 from spacelink_server.access.control import AccessControl
 from spacelink_server.access.writes import Database
+from spacelink_server.ingest.committer import Committer
+from spacelink_server.ingest.live import LiveFeed
 from spacelink_server.networks.history import History
 from spacelink_server.rpc import CallInterceptor
+from spacelink_server.sandboxes.seeding import Seeder
 from spacelink_server.services.admin_account import AccountService
 from spacelink_server.services.admin_audit import AuditService
 from spacelink_server.services.admin_governance import GovernanceService
@@ -33,12 +36,18 @@ from spacelink_server.services.network import NetworkService
 from spacelink_server.services.partner import PartnerService
 from spacelink_server.services.scopes import RULES
 from spacelink_server.services.session import SessionService
+from spacelink_server.webhooks.delivery import Deliverer
+from spacelink_server.webhooks.sending import Sender
+from spacelink_server.webhooks.targets import Targets
 from tests.server.plane import status_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
     from tests.server.stores import Place
+
+
+_QUEUE_BYTES = 64 * 1024 * 1024
 
 
 class Clock:
@@ -49,6 +58,9 @@ class Clock:
 
     def __call__(self) -> float:
         return time.time() + self.ahead
+
+    def nanos(self) -> int:
+        return int(self() * 1e9)
 
 
 class Installation:
@@ -75,6 +87,10 @@ class Installation:
         self.open_calls = self.access.open_calls
         self.lineage = self.access.lineage
         self.refusals = self.access.refusals
+        self.committer = Committer(self.store, self.writer, LiveFeed(), _QUEUE_BYTES, _ignore)
+        self.targets = Targets(allow_private=True)
+        self.sender = Sender(self.keys, self.targets, self.clock.nanos)
+        self.deliverer = Deliverer(self.database, self.sender, self.clock.nanos)
         self.operator = (directory / first_start.OPERATOR_TOKEN_FILE).read_text().strip()
         self.server = grpc.aio.server(interceptors=(CallInterceptor(), self.access.interceptor))
         self._register()
@@ -108,7 +124,8 @@ class Installation:
             SessionService(self.database, self.sessions, self.access.allowances, self.limiter), self.server
         )
         partner_pb2_grpc.add_PartnerServiceServicer_to_server(
-            PartnerService(self.database, self.bans, self.api_keys), self.server
+            PartnerService(self.access, Seeder(self.committer, self.readers), self.targets, self.sender),
+            self.server,
         )
         network_pb2_grpc.add_NetworkServiceServicer_to_server(
             NetworkService(self.database, History(self.store, self.readers)), self.server
@@ -136,12 +153,16 @@ async def running(place: Place) -> AsyncIterator[Installation]:
     await installation.directory.refresh()
     await installation.server.start()
     polling = [asyncio.create_task(work.run()) for work in (installation.bans, installation.directory)]
+    committing = asyncio.create_task(installation.committer.run())
     try:
         yield installation
     finally:
         for task in polling:
             task.cancel()
         await asyncio.wait(polling)
+        await installation.deliverer.close()
+        installation.committer.close()
+        await committing
         await installation.close()
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # What fits into the requests.
 _LIMIT = click.IntRange(0, 2**63 - 1)
+_DAYS = click.IntRange(0, 2**31 - 1)
 
 
 @click.group()
@@ -26,6 +27,18 @@ def tenant() -> None:
 def _attributes(function: FC) -> FC:
     for declare in (
         click.option("--domain", "domains", multiple=True, help="Domain of its people; repeatable."),
+        click.option(
+            "--rollup-retention-days",
+            type=_DAYS,
+            metavar="N",
+            help="How long its rollups are kept, in days (UTC); 0 means for ever.",
+        ),
+        click.option(
+            "--raw-retention-days",
+            type=_DAYS,
+            metavar="N",
+            help="How long its samples are kept, in days (UTC); 0 means for ever.",
+        ),
         click.option("--max-devices", type=_LIMIT, metavar="N", help="The most devices; 0 means no limit."),
         click.option(
             "--samples-per-day",
@@ -47,9 +60,8 @@ def create(
     connection: Connection,
     tenant_id: str,
     name: str | None,
-    samples_per_day: int | None,
-    max_devices: int | None,
     domains: tuple[str, ...],
+    **numbers: int | None,
 ) -> None:
     """Create the tenant TENANT_ID with a key of its own.
 
@@ -61,9 +73,8 @@ def create(
         client.create_tenant(
             tenant_id,
             display_name=name or "",
-            samples_per_day=samples_per_day or 0,
-            max_devices=max_devices or 0,
             domains=domains,
+            **{number: value or 0 for number, value in numbers.items()},
         )
     click.echo(f"tenant {tenant_id} is created")
 
@@ -92,31 +103,25 @@ def update(
     connection: Connection,
     tenant_id: str,
     name: str | None,
-    samples_per_day: int | None,
-    max_devices: int | None,
     domains: tuple[str, ...],
     no_domains: bool,
+    **numbers: int | None,
 ) -> None:
     """Change the tenant TENANT_ID; what is not given stays.
 
     \b
     Examples:
       spacelink tenant update acme --samples-per-day 0
+      spacelink tenant update acme --raw-retention-days 90 --rollup-retention-days 730
       spacelink tenant update acme --domain acme.example --domain acme.test
     """
     if domains and no_domains:
         raise click.UsageError("expected --domain or --no-domains, not both")
-    changes = (name, samples_per_day, max_devices, domains or (() if no_domains else None))
-    if changes == (None, None, None, None):
+    new_domains = domains or (() if no_domains else None)
+    if all(value is None for value in (name, new_domains, *numbers.values())):
         raise click.UsageError("nothing to change; give an option, such as --samples-per-day 0")
     with connection.admin_client() as client:
-        client.update_tenant(
-            tenant_id,
-            display_name=name,
-            samples_per_day=samples_per_day,
-            max_devices=max_devices,
-            domains=changes[-1],
-        )
+        client.update_tenant(tenant_id, display_name=name, domains=new_domains, **numbers)
     click.echo(f"tenant {tenant_id} is updated")
 
 

@@ -26,13 +26,19 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aspacelink/v1/partner.proto\x12\x0cspacelink.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe5\x01\n\x06\x41piKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61veats\x18\x03 \x03(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07revoked\x18\x07 \x01(\x08\"R\n\x15GenerateApiKeyRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61veats\x18\x02 \x03(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"O\n\x16GenerateApiKeyResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12%\n\x07\x61pi_key\x18\x02 \x01(\x0b\x32\x14.spacelink.v1.ApiKey\"Q\n\x13RotateApiKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\x14RotateApiKeyResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12%\n\x07\x61pi_key\x18\x02 \x01(\x0b\x32\x14.spacelink.v1.ApiKey\"%\n\x13RevokeApiKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"\x16\n\x14RevokeApiKeyResponse\";\n\x12ListApiKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x13ListApiKeysResponse\x12&\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x14.spacelink.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xef\x02\n\x0ePartnerService\x12[\n\x0eGenerateApiKey\x12#.spacelink.v1.GenerateApiKeyRequest\x1a$.spacelink.v1.GenerateApiKeyResponse\x12U\n\x0cRotateApiKey\x12!.spacelink.v1.RotateApiKeyRequest\x1a\".spacelink.v1.RotateApiKeyResponse\x12U\n\x0cRevokeApiKey\x12!.spacelink.v1.RevokeApiKeyRequest\x1a\".spacelink.v1.RevokeApiKeyResponse\x12R\n\x0bListApiKeys\x12 .spacelink.v1.ListApiKeysRequest\x1a!.spacelink.v1.ListApiKeysResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aspacelink/v1/partner.proto\x12\x0cspacelink.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe5\x01\n\x06\x41piKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x61veats\x18\x03 \x03(\t\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07revoked\x18\x07 \x01(\x08\"R\n\x15GenerateApiKeyRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61veats\x18\x02 \x03(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"O\n\x16GenerateApiKeyResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12%\n\x07\x61pi_key\x18\x02 \x01(\x0b\x32\x14.spacelink.v1.ApiKey\"Q\n\x13RotateApiKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\x14RotateApiKeyResponse\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12%\n\x07\x61pi_key\x18\x02 \x01(\x0b\x32\x14.spacelink.v1.ApiKey\"%\n\x13RevokeApiKeyRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"\x16\n\x14RevokeApiKeyResponse\";\n\x12ListApiKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x13ListApiKeysResponse\x12&\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x14.spacelink.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xfe\x01\n\x07Partner\x12\x12\n\npartner_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.spacelink.v1.PartnerState\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x15\n\rcontact_email\x18\x05 \x01(\t\x12\x11\n\tuser_name\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61pprove_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"}\n\x16RegisterPartnerRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x15\n\rcontact_email\x18\x03 \x01(\t\x12\x11\n\tuser_name\x18\x04 \x01(\t\x12\x10\n\x08password\x18\x05 \x01(\t\"-\n\x17RegisterPartnerResponse\x12\x12\n\npartner_id\x18\x01 \x01(\t\"\xa9\x01\n\x14\x43reatePartnerRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x15\n\rcontact_email\x18\x03 \x01(\t\x12\x11\n\tuser_name\x18\x04 \x01(\t\x12\x10\n\x08password\x18\x05 \x01(\t\x12\x17\n\x0fsamples_per_day\x18\x06 \x01(\x03\x12\x13\n\x0bmax_devices\x18\x07 \x01(\x03\"?\n\x15\x43reatePartnerResponse\x12&\n\x07partner\x18\x01 \x01(\x0b\x32\x15.spacelink.v1.Partner\"l\n\x15\x41pprovePartnerRequest\x12\x12\n\npartner_id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x17\n\x0fsamples_per_day\x18\x03 \x01(\x03\x12\x13\n\x0bmax_devices\x18\x04 \x01(\x03\"@\n\x16\x41pprovePartnerResponse\x12&\n\x07partner\x18\x01 \x01(\x0b\x32\x15.spacelink.v1.Partner\"g\n\x13ListPartnersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.spacelink.v1.PartnerState\"X\n\x14ListPartnersResponse\x12\'\n\x08partners\x18\x01 \x03(\x0b\x32\x15.spacelink.v1.Partner\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x15SetIpAllowlistRequest\x12\r\n\x05\x63idrs\x18\x01 \x03(\t\"\'\n\x16SetIpAllowlistResponse\x12\r\n\x05\x63idrs\x18\x01 \x03(\t\"\x17\n\x15GetIpAllowlistRequest\"\'\n\x16GetIpAllowlistResponse\x12\r\n\x05\x63idrs\x18\x01 \x03(\t\"\x8e\x01\n\x07Sandbox\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x12\n\ndevice_ids\x18\x02 \x03(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x16\n\x14\x43reateSandboxRequest\"O\n\x15\x43reateSandboxResponse\x12&\n\x07sandbox\x18\x01 \x01(\x0b\x32\x15.spacelink.v1.Sandbox\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\x15\n\x13ResetSandboxRequest\"N\n\x14ResetSandboxResponse\x12&\n\x07sandbox\x18\x01 \x01(\x0b\x32\x15.spacelink.v1.Sandbox\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\xce\x02\n\x07Webhook\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12-\n\x07payload\x18\x05 \x01(\x0e\x32\x1c.spacelink.v1.WebhookPayload\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x64isabled\x18\x07 \x01(\x08\x12\x16\n\x0e\x64isable_reason\x18\x08 \x01(\t\x12\x31\n\rfailing_since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x16old_secret_expire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x91\x01\n\x14\x43reateWebhookRequest\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x02 \x03(\t\x12-\n\x07payload\x18\x03 \x01(\x0e\x32\x1c.spacelink.v1.WebhookPayload\x12\x14\n\x0c\x64isplay_name\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"O\n\x15\x43reateWebhookResponse\x12&\n\x07webhook\x18\x01 \x01(\x0b\x32\x15.spacelink.v1.Webhook\x12\x0e\n\x06secret\x18\x02 \x01(\t\"<\n\x13ListWebhooksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"X\n\x14ListWebhooksResponse\x12\'\n\x08webhooks\x18\x01 \x03(\x0b\x32\x15.spacelink.v1.Webhook\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x14\x44\x65leteWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteWebhookResponse\"(\n\x12TestWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\"L\n\x13TestWebhookResponse\x12\x11\n\tdelivered\x18\x01 \x01(\x08\x12\x13\n\x0bstatus_code\x18\x02 \x01(\x05\x12\r\n\x05\x65rror\x18\x03 \x01(\t\"*\n\x14\x45nableWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\"?\n\x15\x45nableWebhookResponse\x12&\n\x07webhook\x18\x01 \x01(\x0b\x32\x15.spacelink.v1.Webhook\"\\\n\x1aRotateWebhookSecretRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"U\n\x1bRotateWebhookSecretResponse\x12&\n\x07webhook\x18\x01 \x01(\x0b\x32\x15.spacelink.v1.Webhook\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\x9f\x02\n\x0fWebhookDelivery\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\nevent_type\x18\x02 \x01(\t\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tdata_json\x18\x04 \x01(\t\x12\x31\n\x05state\x18\x05 \x01(\x0e\x32\".spacelink.v1.WebhookDeliveryState\x12\x15\n\rattempt_count\x18\x06 \x01(\x05\x12\x35\n\x11next_attempt_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bstatus_code\x18\x08 \x01(\x05\x12\r\n\x05\x65rror\x18\t \x01(\t\"l\n\x1cListWebhookDeliveriesRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12\x11\n\tdead_only\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"k\n\x1dListWebhookDeliveriesResponse\x12\x31\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1d.spacelink.v1.WebhookDelivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x17RedeliverWebhookRequest\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12\x11\n\tevent_ids\x18\x02 \x03(\t\"2\n\x18RedeliverWebhookResponse\x12\x16\n\x0e\x64\x65livery_count\x18\x01 \x01(\x05*d\n\x0cPartnerState\x12\x1d\n\x19PARTNER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15PARTNER_STATE_PENDING\x10\x01\x12\x1a\n\x16PARTNER_STATE_APPROVED\x10\x02*\x93\x01\n\x0eWebhookPayload\x12\x1f\n\x1bWEBHOOK_PAYLOAD_UNSPECIFIED\x10\x00\x12\x1d\n\x19WEBHOOK_PAYLOAD_SPACELINK\x10\x01\x12\x1f\n\x1bWEBHOOK_PAYLOAD_CLOUDEVENTS\x10\x02\x12 \n\x1cWEBHOOK_PAYLOAD_ALERTMANAGER\x10\x03*\x83\x01\n\x14WebhookDeliveryState\x12&\n\"WEBHOOK_DELIVERY_STATE_UNSPECIFIED\x10\x00\x12\"\n\x1eWEBHOOK_DELIVERY_STATE_PENDING\x10\x01\x12\x1f\n\x1bWEBHOOK_DELIVERY_STATE_DEAD\x10\x02\x32\xc2\x0e\n\x0ePartnerService\x12^\n\x0fRegisterPartner\x12$.spacelink.v1.RegisterPartnerRequest\x1a%.spacelink.v1.RegisterPartnerResponse\x12X\n\rCreatePartner\x12\".spacelink.v1.CreatePartnerRequest\x1a#.spacelink.v1.CreatePartnerResponse\x12[\n\x0e\x41pprovePartner\x12#.spacelink.v1.ApprovePartnerRequest\x1a$.spacelink.v1.ApprovePartnerResponse\x12U\n\x0cListPartners\x12!.spacelink.v1.ListPartnersRequest\x1a\".spacelink.v1.ListPartnersResponse\x12[\n\x0eSetIpAllowlist\x12#.spacelink.v1.SetIpAllowlistRequest\x1a$.spacelink.v1.SetIpAllowlistResponse\x12[\n\x0eGetIpAllowlist\x12#.spacelink.v1.GetIpAllowlistRequest\x1a$.spacelink.v1.GetIpAllowlistResponse\x12X\n\rCreateSandbox\x12\".spacelink.v1.CreateSandboxRequest\x1a#.spacelink.v1.CreateSandboxResponse\x12U\n\x0cResetSandbox\x12!.spacelink.v1.ResetSandboxRequest\x1a\".spacelink.v1.ResetSandboxResponse\x12X\n\rCreateWebhook\x12\".spacelink.v1.CreateWebhookRequest\x1a#.spacelink.v1.CreateWebhookResponse\x12U\n\x0cListWebhooks\x12!.spacelink.v1.ListWebhooksRequest\x1a\".spacelink.v1.ListWebhooksResponse\x12X\n\rDeleteWebhook\x12\".spacelink.v1.DeleteWebhookRequest\x1a#.spacelink.v1.DeleteWebhookResponse\x12R\n\x0bTestWebhook\x12 .spacelink.v1.TestWebhookRequest\x1a!.spacelink.v1.TestWebhookResponse\x12X\n\rEnableWebhook\x12\".spacelink.v1.EnableWebhookRequest\x1a#.spacelink.v1.EnableWebhookResponse\x12j\n\x13RotateWebhookSecret\x12(.spacelink.v1.RotateWebhookSecretRequest\x1a).spacelink.v1.RotateWebhookSecretResponse\x12p\n\x15ListWebhookDeliveries\x12*.spacelink.v1.ListWebhookDeliveriesRequest\x1a+.spacelink.v1.ListWebhookDeliveriesResponse\x12\x61\n\x10RedeliverWebhook\x12%.spacelink.v1.RedeliverWebhookRequest\x1a&.spacelink.v1.RedeliverWebhookResponse\x12[\n\x0eGenerateApiKey\x12#.spacelink.v1.GenerateApiKeyRequest\x1a$.spacelink.v1.GenerateApiKeyResponse\x12U\n\x0cRotateApiKey\x12!.spacelink.v1.RotateApiKeyRequest\x1a\".spacelink.v1.RotateApiKeyResponse\x12U\n\x0cRevokeApiKey\x12!.spacelink.v1.RevokeApiKeyRequest\x1a\".spacelink.v1.RevokeApiKeyResponse\x12R\n\x0bListApiKeys\x12 .spacelink.v1.ListApiKeysRequest\x1a!.spacelink.v1.ListApiKeysResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spacelink.v1.partner_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_PARTNERSTATE']._serialized_start=4243
+  _globals['_PARTNERSTATE']._serialized_end=4343
+  _globals['_WEBHOOKPAYLOAD']._serialized_start=4346
+  _globals['_WEBHOOKPAYLOAD']._serialized_end=4493
+  _globals['_WEBHOOKDELIVERYSTATE']._serialized_start=4496
+  _globals['_WEBHOOKDELIVERYSTATE']._serialized_end=4627
   _globals['_APIKEY']._serialized_start=110
   _globals['_APIKEY']._serialized_end=339
   _globals['_GENERATEAPIKEYREQUEST']._serialized_start=341
@@ -51,6 +57,78 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAPIKEYSREQUEST']._serialized_end=790
   _globals['_LISTAPIKEYSRESPONSE']._serialized_start=792
   _globals['_LISTAPIKEYSRESPONSE']._serialized_end=878
-  _globals['_PARTNERSERVICE']._serialized_start=881
-  _globals['_PARTNERSERVICE']._serialized_end=1248
+  _globals['_PARTNER']._serialized_start=881
+  _globals['_PARTNER']._serialized_end=1135
+  _globals['_REGISTERPARTNERREQUEST']._serialized_start=1137
+  _globals['_REGISTERPARTNERREQUEST']._serialized_end=1262
+  _globals['_REGISTERPARTNERRESPONSE']._serialized_start=1264
+  _globals['_REGISTERPARTNERRESPONSE']._serialized_end=1309
+  _globals['_CREATEPARTNERREQUEST']._serialized_start=1312
+  _globals['_CREATEPARTNERREQUEST']._serialized_end=1481
+  _globals['_CREATEPARTNERRESPONSE']._serialized_start=1483
+  _globals['_CREATEPARTNERRESPONSE']._serialized_end=1546
+  _globals['_APPROVEPARTNERREQUEST']._serialized_start=1548
+  _globals['_APPROVEPARTNERREQUEST']._serialized_end=1656
+  _globals['_APPROVEPARTNERRESPONSE']._serialized_start=1658
+  _globals['_APPROVEPARTNERRESPONSE']._serialized_end=1722
+  _globals['_LISTPARTNERSREQUEST']._serialized_start=1724
+  _globals['_LISTPARTNERSREQUEST']._serialized_end=1827
+  _globals['_LISTPARTNERSRESPONSE']._serialized_start=1829
+  _globals['_LISTPARTNERSRESPONSE']._serialized_end=1917
+  _globals['_SETIPALLOWLISTREQUEST']._serialized_start=1919
+  _globals['_SETIPALLOWLISTREQUEST']._serialized_end=1957
+  _globals['_SETIPALLOWLISTRESPONSE']._serialized_start=1959
+  _globals['_SETIPALLOWLISTRESPONSE']._serialized_end=1998
+  _globals['_GETIPALLOWLISTREQUEST']._serialized_start=2000
+  _globals['_GETIPALLOWLISTREQUEST']._serialized_end=2023
+  _globals['_GETIPALLOWLISTRESPONSE']._serialized_start=2025
+  _globals['_GETIPALLOWLISTRESPONSE']._serialized_end=2064
+  _globals['_SANDBOX']._serialized_start=2067
+  _globals['_SANDBOX']._serialized_end=2209
+  _globals['_CREATESANDBOXREQUEST']._serialized_start=2211
+  _globals['_CREATESANDBOXREQUEST']._serialized_end=2233
+  _globals['_CREATESANDBOXRESPONSE']._serialized_start=2235
+  _globals['_CREATESANDBOXRESPONSE']._serialized_end=2314
+  _globals['_RESETSANDBOXREQUEST']._serialized_start=2316
+  _globals['_RESETSANDBOXREQUEST']._serialized_end=2337
+  _globals['_RESETSANDBOXRESPONSE']._serialized_start=2339
+  _globals['_RESETSANDBOXRESPONSE']._serialized_end=2417
+  _globals['_WEBHOOK']._serialized_start=2420
+  _globals['_WEBHOOK']._serialized_end=2754
+  _globals['_CREATEWEBHOOKREQUEST']._serialized_start=2757
+  _globals['_CREATEWEBHOOKREQUEST']._serialized_end=2902
+  _globals['_CREATEWEBHOOKRESPONSE']._serialized_start=2904
+  _globals['_CREATEWEBHOOKRESPONSE']._serialized_end=2983
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_start=2985
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_end=3045
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_start=3047
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_end=3135
+  _globals['_DELETEWEBHOOKREQUEST']._serialized_start=3137
+  _globals['_DELETEWEBHOOKREQUEST']._serialized_end=3179
+  _globals['_DELETEWEBHOOKRESPONSE']._serialized_start=3181
+  _globals['_DELETEWEBHOOKRESPONSE']._serialized_end=3204
+  _globals['_TESTWEBHOOKREQUEST']._serialized_start=3206
+  _globals['_TESTWEBHOOKREQUEST']._serialized_end=3246
+  _globals['_TESTWEBHOOKRESPONSE']._serialized_start=3248
+  _globals['_TESTWEBHOOKRESPONSE']._serialized_end=3324
+  _globals['_ENABLEWEBHOOKREQUEST']._serialized_start=3326
+  _globals['_ENABLEWEBHOOKREQUEST']._serialized_end=3368
+  _globals['_ENABLEWEBHOOKRESPONSE']._serialized_start=3370
+  _globals['_ENABLEWEBHOOKRESPONSE']._serialized_end=3433
+  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_start=3435
+  _globals['_ROTATEWEBHOOKSECRETREQUEST']._serialized_end=3527
+  _globals['_ROTATEWEBHOOKSECRETRESPONSE']._serialized_start=3529
+  _globals['_ROTATEWEBHOOKSECRETRESPONSE']._serialized_end=3614
+  _globals['_WEBHOOKDELIVERY']._serialized_start=3617
+  _globals['_WEBHOOKDELIVERY']._serialized_end=3904
+  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_start=3906
+  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_end=4014
+  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_start=4016
+  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_end=4123
+  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_start=4125
+  _globals['_REDELIVERWEBHOOKREQUEST']._serialized_end=4189
+  _globals['_REDELIVERWEBHOOKRESPONSE']._serialized_start=4191
+  _globals['_REDELIVERWEBHOOKRESPONSE']._serialized_end=4241
+  _globals['_PARTNERSERVICE']._serialized_start=4630
+  _globals['_PARTNERSERVICE']._serialized_end=6488
 # @@protoc_insertion_point(module_scope)

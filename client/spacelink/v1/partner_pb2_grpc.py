@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class PartnerServiceStub:
-    """PartnerService manages API keys: stored credentials that stand for tokens.
+    """PartnerService takes partners in, and manages what their systems call with and
+    are called by: API keys, the addresses they call from, a sandbox, webhooks.
+    All but the first four methods are about the caller's tenant.
     """
 
     def __init__(self, channel):
@@ -35,6 +37,86 @@ class PartnerServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.RegisterPartner = channel.unary_unary(
+                '/spacelink.v1.PartnerService/RegisterPartner',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.RegisterPartnerRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.RegisterPartnerResponse.FromString,
+                _registered_method=True)
+        self.CreatePartner = channel.unary_unary(
+                '/spacelink.v1.PartnerService/CreatePartner',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.CreatePartnerRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.CreatePartnerResponse.FromString,
+                _registered_method=True)
+        self.ApprovePartner = channel.unary_unary(
+                '/spacelink.v1.PartnerService/ApprovePartner',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.ApprovePartnerRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.ApprovePartnerResponse.FromString,
+                _registered_method=True)
+        self.ListPartners = channel.unary_unary(
+                '/spacelink.v1.PartnerService/ListPartners',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.ListPartnersRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.ListPartnersResponse.FromString,
+                _registered_method=True)
+        self.SetIpAllowlist = channel.unary_unary(
+                '/spacelink.v1.PartnerService/SetIpAllowlist',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.SetIpAllowlistRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.SetIpAllowlistResponse.FromString,
+                _registered_method=True)
+        self.GetIpAllowlist = channel.unary_unary(
+                '/spacelink.v1.PartnerService/GetIpAllowlist',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.GetIpAllowlistRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.GetIpAllowlistResponse.FromString,
+                _registered_method=True)
+        self.CreateSandbox = channel.unary_unary(
+                '/spacelink.v1.PartnerService/CreateSandbox',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.CreateSandboxRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.CreateSandboxResponse.FromString,
+                _registered_method=True)
+        self.ResetSandbox = channel.unary_unary(
+                '/spacelink.v1.PartnerService/ResetSandbox',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.ResetSandboxRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.ResetSandboxResponse.FromString,
+                _registered_method=True)
+        self.CreateWebhook = channel.unary_unary(
+                '/spacelink.v1.PartnerService/CreateWebhook',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.CreateWebhookRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.CreateWebhookResponse.FromString,
+                _registered_method=True)
+        self.ListWebhooks = channel.unary_unary(
+                '/spacelink.v1.PartnerService/ListWebhooks',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.ListWebhooksRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.ListWebhooksResponse.FromString,
+                _registered_method=True)
+        self.DeleteWebhook = channel.unary_unary(
+                '/spacelink.v1.PartnerService/DeleteWebhook',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.DeleteWebhookRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.DeleteWebhookResponse.FromString,
+                _registered_method=True)
+        self.TestWebhook = channel.unary_unary(
+                '/spacelink.v1.PartnerService/TestWebhook',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.TestWebhookRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.TestWebhookResponse.FromString,
+                _registered_method=True)
+        self.EnableWebhook = channel.unary_unary(
+                '/spacelink.v1.PartnerService/EnableWebhook',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.EnableWebhookRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.EnableWebhookResponse.FromString,
+                _registered_method=True)
+        self.RotateWebhookSecret = channel.unary_unary(
+                '/spacelink.v1.PartnerService/RotateWebhookSecret',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.RotateWebhookSecretRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.RotateWebhookSecretResponse.FromString,
+                _registered_method=True)
+        self.ListWebhookDeliveries = channel.unary_unary(
+                '/spacelink.v1.PartnerService/ListWebhookDeliveries',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.ListWebhookDeliveriesRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.ListWebhookDeliveriesResponse.FromString,
+                _registered_method=True)
+        self.RedeliverWebhook = channel.unary_unary(
+                '/spacelink.v1.PartnerService/RedeliverWebhook',
+                request_serializer=spacelink_dot_v1_dot_partner__pb2.RedeliverWebhookRequest.SerializeToString,
+                response_deserializer=spacelink_dot_v1_dot_partner__pb2.RedeliverWebhookResponse.FromString,
+                _registered_method=True)
         self.GenerateApiKey = channel.unary_unary(
                 '/spacelink.v1.PartnerService/GenerateApiKey',
                 request_serializer=spacelink_dot_v1_dot_partner__pb2.GenerateApiKeyRequest.SerializeToString,
@@ -58,8 +140,132 @@ class PartnerServiceStub:
 
 
 class PartnerServiceServicer:
-    """PartnerService manages API keys: stored credentials that stand for tokens.
+    """PartnerService takes partners in, and manages what their systems call with and
+    are called by: API keys, the addresses they call from, a sandbox, webhooks.
+    All but the first four methods are about the caller's tenant.
     """
+
+    def RegisterPartner(self, request, context):
+        """Asks to become a partner. Needs no credential; somebody has to approve it.
+        The answer is the same whatever becomes of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreatePartner(self, request, context):
+        """Makes a partner: a tenant with its first user. For administrators of the
+        default tenant, which partners belong to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApprovePartner(self, request, context):
+        """Takes in a partner that has registered: it gets a tenant, and the user that
+        it named can log in. For administrators of the default tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPartners(self, request, context):
+        """Lists partners, newest first: all of them for administrators of the default
+        tenant, for others the partner that they are of.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetIpAllowlist(self, request, context):
+        """Sets from which addresses the tenant's tokens and API keys are good. Holds
+        for calls that begin after it; operators are let in from everywhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetIpAllowlist(self, request, context):
+        """Tells from which addresses the tenant's tokens and API keys are good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSandbox(self, request, context):
+        """Makes a tenant NAME-sandbox, with simulated devices that have sent for some
+        hours, and an API key to try things with. A tenant has one at most.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetSandbox(self, request, context):
+        """Makes the tenant's sandbox what it was at first, with telemetry up to now
+        and a new API key; its other API keys end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateWebhook(self, request, context):
+        """Has events sent to a URL. The secret that they are signed with is in the
+        answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhooks(self, request, context):
+        """Lists the tenant's webhooks, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteWebhook(self, request, context):
+        """Deletes a webhook, and what it was yet to be sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestWebhook(self, request, context):
+        """Sends an event "webhook.test" at once, and tells what came of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnableWebhook(self, request, context):
+        """Has events sent again by a webhook that is disabled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateWebhookSecret(self, request, context):
+        """Gives a webhook a new secret. For a while, deliveries are signed with the
+        old one, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhookDeliveries(self, request, context):
+        """Lists what a webhook was not sent yet, and what it could not be sent, newest
+        first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedeliverWebhook(self, request, context):
+        """Sends a webhook again what it could not be sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def GenerateApiKey(self, request, context):
         """Makes an API key. It is shown once, in the answer.
@@ -93,6 +299,86 @@ class PartnerServiceServicer:
 
 def add_PartnerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'RegisterPartner': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterPartner,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.RegisterPartnerRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.RegisterPartnerResponse.SerializeToString,
+            ),
+            'CreatePartner': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePartner,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.CreatePartnerRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.CreatePartnerResponse.SerializeToString,
+            ),
+            'ApprovePartner': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApprovePartner,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.ApprovePartnerRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.ApprovePartnerResponse.SerializeToString,
+            ),
+            'ListPartners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPartners,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.ListPartnersRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.ListPartnersResponse.SerializeToString,
+            ),
+            'SetIpAllowlist': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetIpAllowlist,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.SetIpAllowlistRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.SetIpAllowlistResponse.SerializeToString,
+            ),
+            'GetIpAllowlist': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetIpAllowlist,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.GetIpAllowlistRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.GetIpAllowlistResponse.SerializeToString,
+            ),
+            'CreateSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSandbox,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.CreateSandboxRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.CreateSandboxResponse.SerializeToString,
+            ),
+            'ResetSandbox': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetSandbox,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.ResetSandboxRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.ResetSandboxResponse.SerializeToString,
+            ),
+            'CreateWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateWebhook,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.CreateWebhookRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.CreateWebhookResponse.SerializeToString,
+            ),
+            'ListWebhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhooks,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.ListWebhooksRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.ListWebhooksResponse.SerializeToString,
+            ),
+            'DeleteWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteWebhook,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.DeleteWebhookRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.DeleteWebhookResponse.SerializeToString,
+            ),
+            'TestWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestWebhook,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.TestWebhookRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.TestWebhookResponse.SerializeToString,
+            ),
+            'EnableWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnableWebhook,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.EnableWebhookRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.EnableWebhookResponse.SerializeToString,
+            ),
+            'RotateWebhookSecret': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateWebhookSecret,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.RotateWebhookSecretRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.RotateWebhookSecretResponse.SerializeToString,
+            ),
+            'ListWebhookDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhookDeliveries,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.ListWebhookDeliveriesRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.ListWebhookDeliveriesResponse.SerializeToString,
+            ),
+            'RedeliverWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedeliverWebhook,
+                    request_deserializer=spacelink_dot_v1_dot_partner__pb2.RedeliverWebhookRequest.FromString,
+                    response_serializer=spacelink_dot_v1_dot_partner__pb2.RedeliverWebhookResponse.SerializeToString,
+            ),
             'GenerateApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.GenerateApiKey,
                     request_deserializer=spacelink_dot_v1_dot_partner__pb2.GenerateApiKeyRequest.FromString,
@@ -122,8 +408,442 @@ def add_PartnerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PartnerService:
-    """PartnerService manages API keys: stored credentials that stand for tokens.
+    """PartnerService takes partners in, and manages what their systems call with and
+    are called by: API keys, the addresses they call from, a sandbox, webhooks.
+    All but the first four methods are about the caller's tenant.
     """
+
+    @staticmethod
+    def RegisterPartner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/RegisterPartner',
+            spacelink_dot_v1_dot_partner__pb2.RegisterPartnerRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.RegisterPartnerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePartner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/CreatePartner',
+            spacelink_dot_v1_dot_partner__pb2.CreatePartnerRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.CreatePartnerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApprovePartner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/ApprovePartner',
+            spacelink_dot_v1_dot_partner__pb2.ApprovePartnerRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.ApprovePartnerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPartners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/ListPartners',
+            spacelink_dot_v1_dot_partner__pb2.ListPartnersRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.ListPartnersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetIpAllowlist(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/SetIpAllowlist',
+            spacelink_dot_v1_dot_partner__pb2.SetIpAllowlistRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.SetIpAllowlistResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetIpAllowlist(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/GetIpAllowlist',
+            spacelink_dot_v1_dot_partner__pb2.GetIpAllowlistRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.GetIpAllowlistResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/CreateSandbox',
+            spacelink_dot_v1_dot_partner__pb2.CreateSandboxRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.CreateSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetSandbox(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/ResetSandbox',
+            spacelink_dot_v1_dot_partner__pb2.ResetSandboxRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.ResetSandboxResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/CreateWebhook',
+            spacelink_dot_v1_dot_partner__pb2.CreateWebhookRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.CreateWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/ListWebhooks',
+            spacelink_dot_v1_dot_partner__pb2.ListWebhooksRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.ListWebhooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/DeleteWebhook',
+            spacelink_dot_v1_dot_partner__pb2.DeleteWebhookRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.DeleteWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/TestWebhook',
+            spacelink_dot_v1_dot_partner__pb2.TestWebhookRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.TestWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnableWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/EnableWebhook',
+            spacelink_dot_v1_dot_partner__pb2.EnableWebhookRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.EnableWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateWebhookSecret(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/RotateWebhookSecret',
+            spacelink_dot_v1_dot_partner__pb2.RotateWebhookSecretRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.RotateWebhookSecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhookDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/ListWebhookDeliveries',
+            spacelink_dot_v1_dot_partner__pb2.ListWebhookDeliveriesRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.ListWebhookDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedeliverWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spacelink.v1.PartnerService/RedeliverWebhook',
+            spacelink_dot_v1_dot_partner__pb2.RedeliverWebhookRequest.SerializeToString,
+            spacelink_dot_v1_dot_partner__pb2.RedeliverWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GenerateApiKey(request,

@@ -27,12 +27,67 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PartnerServiceStub:
-    """PartnerService manages API keys: stored credentials that stand for tokens."""
+    """PartnerService takes partners in, and manages what their systems call with and
+    are called by: API keys, the addresses they call from, a sandbox, webhooks.
+    All but the first four methods are about the caller's tenant.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PartnerServiceAsyncStub: ...
+    RegisterPartner: _grpc.UnaryUnaryMultiCallable[_partner_pb2.RegisterPartnerRequest, _partner_pb2.RegisterPartnerResponse]
+    """Asks to become a partner. Needs no credential; somebody has to approve it.
+    The answer is the same whatever becomes of it.
+    """
+    CreatePartner: _grpc.UnaryUnaryMultiCallable[_partner_pb2.CreatePartnerRequest, _partner_pb2.CreatePartnerResponse]
+    """Makes a partner: a tenant with its first user. For administrators of the
+    default tenant, which partners belong to.
+    """
+    ApprovePartner: _grpc.UnaryUnaryMultiCallable[_partner_pb2.ApprovePartnerRequest, _partner_pb2.ApprovePartnerResponse]
+    """Takes in a partner that has registered: it gets a tenant, and the user that
+    it named can log in. For administrators of the default tenant.
+    """
+    ListPartners: _grpc.UnaryUnaryMultiCallable[_partner_pb2.ListPartnersRequest, _partner_pb2.ListPartnersResponse]
+    """Lists partners, newest first: all of them for administrators of the default
+    tenant, for others the partner that they are of.
+    """
+    SetIpAllowlist: _grpc.UnaryUnaryMultiCallable[_partner_pb2.SetIpAllowlistRequest, _partner_pb2.SetIpAllowlistResponse]
+    """Sets from which addresses the tenant's tokens and API keys are good. Holds
+    for calls that begin after it; operators are let in from everywhere.
+    """
+    GetIpAllowlist: _grpc.UnaryUnaryMultiCallable[_partner_pb2.GetIpAllowlistRequest, _partner_pb2.GetIpAllowlistResponse]
+    """Tells from which addresses the tenant's tokens and API keys are good."""
+    CreateSandbox: _grpc.UnaryUnaryMultiCallable[_partner_pb2.CreateSandboxRequest, _partner_pb2.CreateSandboxResponse]
+    """Makes a tenant NAME-sandbox, with simulated devices that have sent for some
+    hours, and an API key to try things with. A tenant has one at most.
+    """
+    ResetSandbox: _grpc.UnaryUnaryMultiCallable[_partner_pb2.ResetSandboxRequest, _partner_pb2.ResetSandboxResponse]
+    """Makes the tenant's sandbox what it was at first, with telemetry up to now
+    and a new API key; its other API keys end.
+    """
+    CreateWebhook: _grpc.UnaryUnaryMultiCallable[_partner_pb2.CreateWebhookRequest, _partner_pb2.CreateWebhookResponse]
+    """Has events sent to a URL. The secret that they are signed with is in the
+    answer.
+    """
+    ListWebhooks: _grpc.UnaryUnaryMultiCallable[_partner_pb2.ListWebhooksRequest, _partner_pb2.ListWebhooksResponse]
+    """Lists the tenant's webhooks, newest first."""
+    DeleteWebhook: _grpc.UnaryUnaryMultiCallable[_partner_pb2.DeleteWebhookRequest, _partner_pb2.DeleteWebhookResponse]
+    """Deletes a webhook, and what it was yet to be sent."""
+    TestWebhook: _grpc.UnaryUnaryMultiCallable[_partner_pb2.TestWebhookRequest, _partner_pb2.TestWebhookResponse]
+    """Sends an event "webhook.test" at once, and tells what came of it."""
+    EnableWebhook: _grpc.UnaryUnaryMultiCallable[_partner_pb2.EnableWebhookRequest, _partner_pb2.EnableWebhookResponse]
+    """Has events sent again by a webhook that is disabled."""
+    RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_partner_pb2.RotateWebhookSecretRequest, _partner_pb2.RotateWebhookSecretResponse]
+    """Gives a webhook a new secret. For a while, deliveries are signed with the
+    old one, too.
+    """
+    ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_partner_pb2.ListWebhookDeliveriesRequest, _partner_pb2.ListWebhookDeliveriesResponse]
+    """Lists what a webhook was not sent yet, and what it could not be sent, newest
+    first.
+    """
+    RedeliverWebhook: _grpc.UnaryUnaryMultiCallable[_partner_pb2.RedeliverWebhookRequest, _partner_pb2.RedeliverWebhookResponse]
+    """Sends a webhook again what it could not be sent."""
     GenerateApiKey: _grpc.UnaryUnaryMultiCallable[_partner_pb2.GenerateApiKeyRequest, _partner_pb2.GenerateApiKeyResponse]
     """Makes an API key. It is shown once, in the answer."""
     RotateApiKey: _grpc.UnaryUnaryMultiCallable[_partner_pb2.RotateApiKeyRequest, _partner_pb2.RotateApiKeyResponse]
@@ -46,9 +101,64 @@ class PartnerServiceStub:
 
 @_typing.type_check_only
 class PartnerServiceAsyncStub(PartnerServiceStub):
-    """PartnerService manages API keys: stored credentials that stand for tokens."""
+    """PartnerService takes partners in, and manages what their systems call with and
+    are called by: API keys, the addresses they call from, a sandbox, webhooks.
+    All but the first four methods are about the caller's tenant.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    RegisterPartner: _aio.UnaryUnaryMultiCallable[_partner_pb2.RegisterPartnerRequest, _partner_pb2.RegisterPartnerResponse]  # type: ignore[assignment]
+    """Asks to become a partner. Needs no credential; somebody has to approve it.
+    The answer is the same whatever becomes of it.
+    """
+    CreatePartner: _aio.UnaryUnaryMultiCallable[_partner_pb2.CreatePartnerRequest, _partner_pb2.CreatePartnerResponse]  # type: ignore[assignment]
+    """Makes a partner: a tenant with its first user. For administrators of the
+    default tenant, which partners belong to.
+    """
+    ApprovePartner: _aio.UnaryUnaryMultiCallable[_partner_pb2.ApprovePartnerRequest, _partner_pb2.ApprovePartnerResponse]  # type: ignore[assignment]
+    """Takes in a partner that has registered: it gets a tenant, and the user that
+    it named can log in. For administrators of the default tenant.
+    """
+    ListPartners: _aio.UnaryUnaryMultiCallable[_partner_pb2.ListPartnersRequest, _partner_pb2.ListPartnersResponse]  # type: ignore[assignment]
+    """Lists partners, newest first: all of them for administrators of the default
+    tenant, for others the partner that they are of.
+    """
+    SetIpAllowlist: _aio.UnaryUnaryMultiCallable[_partner_pb2.SetIpAllowlistRequest, _partner_pb2.SetIpAllowlistResponse]  # type: ignore[assignment]
+    """Sets from which addresses the tenant's tokens and API keys are good. Holds
+    for calls that begin after it; operators are let in from everywhere.
+    """
+    GetIpAllowlist: _aio.UnaryUnaryMultiCallable[_partner_pb2.GetIpAllowlistRequest, _partner_pb2.GetIpAllowlistResponse]  # type: ignore[assignment]
+    """Tells from which addresses the tenant's tokens and API keys are good."""
+    CreateSandbox: _aio.UnaryUnaryMultiCallable[_partner_pb2.CreateSandboxRequest, _partner_pb2.CreateSandboxResponse]  # type: ignore[assignment]
+    """Makes a tenant NAME-sandbox, with simulated devices that have sent for some
+    hours, and an API key to try things with. A tenant has one at most.
+    """
+    ResetSandbox: _aio.UnaryUnaryMultiCallable[_partner_pb2.ResetSandboxRequest, _partner_pb2.ResetSandboxResponse]  # type: ignore[assignment]
+    """Makes the tenant's sandbox what it was at first, with telemetry up to now
+    and a new API key; its other API keys end.
+    """
+    CreateWebhook: _aio.UnaryUnaryMultiCallable[_partner_pb2.CreateWebhookRequest, _partner_pb2.CreateWebhookResponse]  # type: ignore[assignment]
+    """Has events sent to a URL. The secret that they are signed with is in the
+    answer.
+    """
+    ListWebhooks: _aio.UnaryUnaryMultiCallable[_partner_pb2.ListWebhooksRequest, _partner_pb2.ListWebhooksResponse]  # type: ignore[assignment]
+    """Lists the tenant's webhooks, newest first."""
+    DeleteWebhook: _aio.UnaryUnaryMultiCallable[_partner_pb2.DeleteWebhookRequest, _partner_pb2.DeleteWebhookResponse]  # type: ignore[assignment]
+    """Deletes a webhook, and what it was yet to be sent."""
+    TestWebhook: _aio.UnaryUnaryMultiCallable[_partner_pb2.TestWebhookRequest, _partner_pb2.TestWebhookResponse]  # type: ignore[assignment]
+    """Sends an event "webhook.test" at once, and tells what came of it."""
+    EnableWebhook: _aio.UnaryUnaryMultiCallable[_partner_pb2.EnableWebhookRequest, _partner_pb2.EnableWebhookResponse]  # type: ignore[assignment]
+    """Has events sent again by a webhook that is disabled."""
+    RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_partner_pb2.RotateWebhookSecretRequest, _partner_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
+    """Gives a webhook a new secret. For a while, deliveries are signed with the
+    old one, too.
+    """
+    ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_partner_pb2.ListWebhookDeliveriesRequest, _partner_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
+    """Lists what a webhook was not sent yet, and what it could not be sent, newest
+    first.
+    """
+    RedeliverWebhook: _aio.UnaryUnaryMultiCallable[_partner_pb2.RedeliverWebhookRequest, _partner_pb2.RedeliverWebhookResponse]  # type: ignore[assignment]
+    """Sends a webhook again what it could not be sent."""
     GenerateApiKey: _aio.UnaryUnaryMultiCallable[_partner_pb2.GenerateApiKeyRequest, _partner_pb2.GenerateApiKeyResponse]  # type: ignore[assignment]
     """Makes an API key. It is shown once, in the answer."""
     RotateApiKey: _aio.UnaryUnaryMultiCallable[_partner_pb2.RotateApiKeyRequest, _partner_pb2.RotateApiKeyResponse]  # type: ignore[assignment]
@@ -61,7 +171,158 @@ class PartnerServiceAsyncStub(PartnerServiceStub):
     """Lists the tenant's API keys, newest first; the keys themselves are not kept."""
 
 class PartnerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """PartnerService manages API keys: stored credentials that stand for tokens."""
+    """PartnerService takes partners in, and manages what their systems call with and
+    are called by: API keys, the addresses they call from, a sandbox, webhooks.
+    All but the first four methods are about the caller's tenant.
+    """
+
+    @_abc_1.abstractmethod
+    def RegisterPartner(
+        self,
+        request: _partner_pb2.RegisterPartnerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.RegisterPartnerResponse, _abc.Awaitable[_partner_pb2.RegisterPartnerResponse]]:
+        """Asks to become a partner. Needs no credential; somebody has to approve it.
+        The answer is the same whatever becomes of it.
+        """
+
+    @_abc_1.abstractmethod
+    def CreatePartner(
+        self,
+        request: _partner_pb2.CreatePartnerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.CreatePartnerResponse, _abc.Awaitable[_partner_pb2.CreatePartnerResponse]]:
+        """Makes a partner: a tenant with its first user. For administrators of the
+        default tenant, which partners belong to.
+        """
+
+    @_abc_1.abstractmethod
+    def ApprovePartner(
+        self,
+        request: _partner_pb2.ApprovePartnerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.ApprovePartnerResponse, _abc.Awaitable[_partner_pb2.ApprovePartnerResponse]]:
+        """Takes in a partner that has registered: it gets a tenant, and the user that
+        it named can log in. For administrators of the default tenant.
+        """
+
+    @_abc_1.abstractmethod
+    def ListPartners(
+        self,
+        request: _partner_pb2.ListPartnersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.ListPartnersResponse, _abc.Awaitable[_partner_pb2.ListPartnersResponse]]:
+        """Lists partners, newest first: all of them for administrators of the default
+        tenant, for others the partner that they are of.
+        """
+
+    @_abc_1.abstractmethod
+    def SetIpAllowlist(
+        self,
+        request: _partner_pb2.SetIpAllowlistRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.SetIpAllowlistResponse, _abc.Awaitable[_partner_pb2.SetIpAllowlistResponse]]:
+        """Sets from which addresses the tenant's tokens and API keys are good. Holds
+        for calls that begin after it; operators are let in from everywhere.
+        """
+
+    @_abc_1.abstractmethod
+    def GetIpAllowlist(
+        self,
+        request: _partner_pb2.GetIpAllowlistRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.GetIpAllowlistResponse, _abc.Awaitable[_partner_pb2.GetIpAllowlistResponse]]:
+        """Tells from which addresses the tenant's tokens and API keys are good."""
+
+    @_abc_1.abstractmethod
+    def CreateSandbox(
+        self,
+        request: _partner_pb2.CreateSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.CreateSandboxResponse, _abc.Awaitable[_partner_pb2.CreateSandboxResponse]]:
+        """Makes a tenant NAME-sandbox, with simulated devices that have sent for some
+        hours, and an API key to try things with. A tenant has one at most.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetSandbox(
+        self,
+        request: _partner_pb2.ResetSandboxRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.ResetSandboxResponse, _abc.Awaitable[_partner_pb2.ResetSandboxResponse]]:
+        """Makes the tenant's sandbox what it was at first, with telemetry up to now
+        and a new API key; its other API keys end.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateWebhook(
+        self,
+        request: _partner_pb2.CreateWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.CreateWebhookResponse, _abc.Awaitable[_partner_pb2.CreateWebhookResponse]]:
+        """Has events sent to a URL. The secret that they are signed with is in the
+        answer.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWebhooks(
+        self,
+        request: _partner_pb2.ListWebhooksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.ListWebhooksResponse, _abc.Awaitable[_partner_pb2.ListWebhooksResponse]]:
+        """Lists the tenant's webhooks, newest first."""
+
+    @_abc_1.abstractmethod
+    def DeleteWebhook(
+        self,
+        request: _partner_pb2.DeleteWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.DeleteWebhookResponse, _abc.Awaitable[_partner_pb2.DeleteWebhookResponse]]:
+        """Deletes a webhook, and what it was yet to be sent."""
+
+    @_abc_1.abstractmethod
+    def TestWebhook(
+        self,
+        request: _partner_pb2.TestWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.TestWebhookResponse, _abc.Awaitable[_partner_pb2.TestWebhookResponse]]:
+        """Sends an event "webhook.test" at once, and tells what came of it."""
+
+    @_abc_1.abstractmethod
+    def EnableWebhook(
+        self,
+        request: _partner_pb2.EnableWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.EnableWebhookResponse, _abc.Awaitable[_partner_pb2.EnableWebhookResponse]]:
+        """Has events sent again by a webhook that is disabled."""
+
+    @_abc_1.abstractmethod
+    def RotateWebhookSecret(
+        self,
+        request: _partner_pb2.RotateWebhookSecretRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_partner_pb2.RotateWebhookSecretResponse]]:
+        """Gives a webhook a new secret. For a while, deliveries are signed with the
+        old one, too.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWebhookDeliveries(
+        self,
+        request: _partner_pb2.ListWebhookDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.ListWebhookDeliveriesResponse, _abc.Awaitable[_partner_pb2.ListWebhookDeliveriesResponse]]:
+        """Lists what a webhook was not sent yet, and what it could not be sent, newest
+        first.
+        """
+
+    @_abc_1.abstractmethod
+    def RedeliverWebhook(
+        self,
+        request: _partner_pb2.RedeliverWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_partner_pb2.RedeliverWebhookResponse, _abc.Awaitable[_partner_pb2.RedeliverWebhookResponse]]:
+        """Sends a webhook again what it could not be sent."""
 
     @_abc_1.abstractmethod
     def GenerateApiKey(

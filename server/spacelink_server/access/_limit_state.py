@@ -115,6 +115,7 @@ class LimitState:
             self.key.amount,
             least=needed[0] - self.held,
             most=max(sum(needed) - self.held, self.key.amount // _LEASES_PER_WINDOW),
+            is_told=self.key.is_told,
         )
 
     def add(self, lease: Lease, window_start: int) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from spacelink._caveats import Caveat
     from spacelink_server.access.errors import RefusedError
     from spacelink_server.access.metadata import Metadata
-    from spacelink_server.access.peers import AddressRange
+    from spacelink_server.access.peers import Address, AddressRange
     from spacelink_server.access.rules import Rule
     from spacelink_server.access.verification import VerifiedToken
 
@@ -36,6 +36,9 @@ _REASONS = {
     "ip": "ADDRESS_DENIED",
 }
 
+# Scopes do not depend on it.
+_NO_TIME = datetime.fromtimestamp(0, UTC)
+
 # Any token may ask about itself: no tenant but its own, no names, no scope.
 _ABOUT_ITSELF = Access("")
 
@@ -46,6 +49,7 @@ class Authorizer:
     def __init__(
         self,
         tenants: Container[str],
+        admits: Callable[[str, Address | None], bool],
         trusted_proxies: Collection[AddressRange],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -53,10 +57,12 @@ class Authorizer:
 
         Args:
             tenants: those that exist, and "*".
+            admits: tells whether a tenant's tokens are good from an address.
             trusted_proxies: see peer_address.
             clock: gives Unix seconds.
         """
         self._tenants = tenants
+        self._admits = admits
         self._trusted_proxies = trusted_proxies
         self._clock = clock
 
@@ -85,7 +91,7 @@ class Authorizer:
         if not tenant_id and token.tenant == ANY and rule.everywhere(request):
             tenant_id = named = ANY
         tenant_id = tenant_id or _own_tenant(token)
-        address = peer_address(peer, values(metadata, FORWARDED_FOR), self._trusted_proxies)
+        address = self.address(metadata, peer)
         context = CallContext(
             datetime.fromtimestamp(self._clock(), UTC),
             tenant_id,
@@ -96,11 +102,27 @@ class Authorizer:
         )
         if refusal := refusal_of(token.caveats, context):
             raise refusal
+        self._require_admitted(token, address)
         # Only now: whether a tenant exists is not for everybody. The installation
         # has no data, so it must be meant, not just named for any method.
         if tenant_id not in self._tenants or (tenant_id == ANY and named != ANY):
             raise errors.tenant_not_found(tenant_id)
         return Call(tenant_id, token, address)
+
+    def address(self, metadata: Metadata, peer: str) -> Address | None:
+        """Give the address that a call comes from; None where it is not known.
+
+        Args:
+            metadata: the call's.
+            peer: as gRPC names the other end.
+        """
+        return peer_address(peer, values(metadata, FORWARDED_FOR), self._trusted_proxies)
+
+    def _require_admitted(self, token: VerifiedToken, address: Address | None) -> None:
+        # Operators' tokens are the installation's, for which there is no list.
+        if not self._admits(token.identifier.tenant, address):
+            message = f"tokens of tenant {token.identifier.tenant} are not good from this address"
+            raise errors.denied("ADDRESS_DENIED", message)
 
 
 def _own_tenant(token: VerifiedToken) -> str:
@@ -119,6 +141,12 @@ def refusal_of(caveats: Collection[Caveat], context: CallContext) -> RefusedErro
         if isinstance(answer, Failure):
             return _refusal(caveat, context, answer)
     return None
+
+
+def has_scope(token: VerifiedToken, scope: str) -> bool:
+    """Tell whether all of a token's scope caveats hold for a scope."""
+    context = CallContext(_NO_TIME, token.tenant, scope)
+    return refusal_of([caveat for caveat in token.caveats if type(caveat) is Scope], context) is None
 
 
 def _refusal(caveat: Caveat, context: CallContext, failure: Failure) -> RefusedError:

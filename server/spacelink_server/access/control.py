@@ -93,7 +93,7 @@ class AccessControl:
         self.open_calls = OpenCalls(self.bans, keys, clock)
         self.gate = Gate(
             Authenticator(self.verifier, self.api_keys.token_of),
-            Authorizer(keys, trusted_proxies, clock),
+            Authorizer(keys, self.tenants.admits, trusted_proxies, clock),
             self.allowances,
             self.limiter,
             DeviceLimits(database, self.tenants.max_devices),

@@ -168,9 +168,14 @@ class KeyRing:
         """Give what the store keeps to recognise the master key: 32 bytes that reveal no key."""
         return hashlib.sha256(self._derive("key-fingerprint", tenant_id, key_version)).digest()
 
-    def _derive(self, purpose: str, tenant_id: str, key_version: int) -> bytes:
-        # HKDF's second step, whose first block is all that is needed.
-        info = f"spacelink {purpose} {tenant_id} {key_version}"
+    def webhook_secret(self, tenant_id: str, webhook_id: str, version: int) -> bytes:
+        """Give what the deliveries of a webhook are signed with: 32 bytes that are stored nowhere."""
+        return self._derive("webhook-secret", tenant_id, webhook_id, version)
+
+    def _derive(self, purpose: str, *names: str | int) -> bytes:
+        # HKDF's second step, whose first block is all that is needed. Names have
+        # no blanks.
+        info = " ".join(("spacelink", purpose, *map(str, names)))
         return hmac.digest(self._secret, info.encode("ascii") + b"\x01", "sha256")
 
 

@@ -62,6 +62,7 @@ class LimitKey:
         window_seconds: windows start at its multiples since 1970 UTC.
         kind: what is counted: "rate" calls and batches, "quota" samples.
         caveat: its text, such as "quota = 10000/day".
+        is_told: whether the tenant's webhooks hear when it runs low.
     """
 
     tenant_id: str
@@ -70,12 +71,14 @@ class LimitKey:
     window_seconds: int
     kind: Literal["rate", "quota"]
     caveat: str
+    is_told: bool = False
 
 
 def samples_per_day(tenant_id: str, amount: int) -> LimitKey:
     """Give the limit of all of a tenant's samples, whichever token they come with."""
     digest = hashlib.sha256(f"samples_per_day of tenant {tenant_id}".encode()).digest()
-    return LimitKey(tenant_id, digest, amount, _DAY_SECONDS, "quota", f"samples_per_day = {amount}")
+    caveat = f"samples_per_day = {amount}"
+    return LimitKey(tenant_id, digest, amount, _DAY_SECONDS, "quota", caveat, is_told=True)
 
 
 class LimitExceededError(ExhaustedError):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spacelink_server.maintenance.maintenance import Maintenance
     from spacelink_server.networks.detection import IncidentDetection
     from spacelink_server.rpc import CallInterceptor
+    from spacelink_server.webhooks.delivery import Deliverer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Sources:
     feed: LiveFeed
     detection: IncidentDetection
     maintenance: Maintenance
+    deliverer: Deliverer
     health: ServingHealth
 
 
@@ -65,9 +67,8 @@ class ServerCollector(Collector):
         for labels, count in dict(sources.calls.ended).items():
             calls.add_metric(labels, count)
         yield calls
-        yield _by_reason(
-            "spacelink_calls_refused", "Calls that access control refused.", sources.access.refusals.totals
-        )
+        refused, totals = "Calls that access control refused.", sources.access.refusals.totals
+        yield _counted_by("reason", "spacelink_calls_refused", refused, totals)
         yield _gauge(
             "spacelink_banned_tokens", "Tokens and signatures that are banned.", sources.access.bans.tokens
         )
@@ -79,9 +80,8 @@ class ServerCollector(Collector):
         yield _counter("spacelink_batches", "Batches committed.", counts.batches)
         yield _counter("spacelink_samples", "Samples committed.", counts.samples)
         yield _counter("spacelink_payload_bytes", "Bytes of the batches committed.", counts.payload_bytes)
-        yield _by_reason(
-            "spacelink_batches_rejected", "Batches of streams that can never be stored.", counts.rejected
-        )
+        rejected = "Batches of streams that can never be stored."
+        yield _counted_by("reason", "spacelink_batches_rejected", rejected, counts.rejected)
         yield _counter("spacelink_batches_dropped", "Batches that producers gave up.", counts.dropped)
 
     def _commits(self) -> Iterator[Metric]:
@@ -101,6 +101,10 @@ class ServerCollector(Collector):
         yield _counter("spacelink_maintenance_failures", "Passes of maintenance that failed.", failures)
         left_out = sources.detection.left_out
         yield _counter("spacelink_detection_left_out", "Batches not searched for incidents.", left_out)
+        pending = sources.deliverer.pending
+        yield _gauge("spacelink_webhooks_pending", "Events that webhooks are yet to be sent.", pending)
+        attempts = "Attempts to deliver an event to a webhook."
+        yield _counted_by("outcome", "spacelink_webhook_attempts", attempts, sources.deliverer.attempts)
         healthy = GaugeMetricFamily(
             "spacelink_healthy", "Whether what calls need works: 1 or 0.", labels=("part",)
         )
@@ -117,10 +121,10 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value)
 
 
-def _by_reason(name: str, text: str, counts: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=("reason",))
-    for reason, count in dict(counts).items():
-        family.add_metric((reason,), count)
+def _counted_by(label: str, name: str, text: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for value, count in dict(counts).items():
+        family.add_metric((value,), count)
     return family
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from spacelink.v1.network_pb2 import IncidentCause
+from spacelink._times import rfc3339_of
+from spacelink.v1.network_pb2 import INCIDENT_CAUSE_SILENCE, IncidentCause
 from spacelink_server.access.periodic import repeat
 from spacelink_server.networks.watch import TenantWatch
-from spacelink_server.storage import audit, incidents, tenants
+from spacelink_server.storage import audit, incidents, outbox, tenants
 from spacelink_server.storage.audit import Event
 from spacelink_server.storage.incidents import Incident
 
@@ -154,7 +156,28 @@ def _write(connection: Connection, tenant_id: str, changes: Sequence[Change]) ->
             detail = {"device_id": incident.device_id, "cause": _name(incident)}
             event = Event("system", action, f"incident:{incident.incident_id}", detail=detail)
             audit.append(connection, tenant_id, event)
+            _announce(connection, tenant_id, incident)
     return written
+
+
+def _announce(connection: Connection, tenant_id: str, incident: Incident) -> None:
+    """Have the tenant's webhooks told that an incident opened or closed."""
+    is_over = incident.end_time is not None
+    data: dict[str, Any] = {
+        "incident_id": incident.incident_id,
+        "device_id": incident.device_id,
+        "cause": _name(incident),
+        "start_time": rfc3339_of(incident.start_time),
+        "detect_time": rfc3339_of(incident.detect_time),
+        # JSON has no name for what is not a number.
+        "measured": incident.measured if math.isfinite(incident.measured) else None,
+        "threshold": incident.threshold,
+    }
+    if incident.end_time is not None:
+        data["end_time"] = rfc3339_of(incident.end_time)
+    outbox.append(connection, tenant_id, "incident.closed" if is_over else "incident.opened", data)
+    if incident.cause == INCIDENT_CAUSE_SILENCE:
+        outbox.append(connection, tenant_id, "device.back" if is_over else "device.silent", data)
 
 
 def _apply(connection: Connection, tenant_id: str, change: Change) -> Incident | None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
-from spacelink._names import MAX_IDENTIFIER
 from spacelink.admin.v1 import account_pb2 as pb
 from spacelink.admin.v1.account_pb2_grpc import AccountServiceServicer
 from spacelink.v1.session_pb2 import Role
@@ -15,7 +14,7 @@ from spacelink_server.access.call import current
 from spacelink_server.access.errors import tenant_not_found
 from spacelink_server.access.sessions import SCOPES, USER_PREFIX, end_sessions
 from spacelink_server.errors import InvalidRequestError, RequestError
-from spacelink_server.services import _requests
+from spacelink_server.services import _accounts, _requests
 from spacelink_server.storage import accounts, audit, tenants
 from spacelink_server.storage.accounts import User
 from spacelink_server.storage.audit import Event
@@ -29,12 +28,6 @@ if TYPE_CHECKING:
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
-_MIN_PASSWORD = 8
-_MAX_PASSWORD = 1024
-
-# Sessions carry the name, behind a prefix, as a label.
-_MAX_USER_NAME = MAX_IDENTIFIER - len(USER_PREFIX)
-
 
 class AccountService(AccountServiceServicer):
     """Manages users; see account.proto."""
@@ -47,7 +40,7 @@ class AccountService(AccountServiceServicer):
     async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> pb.CreateUserResponse:
         """Create a user."""
         call = current()
-        _require_user_name(request.user_name)
+        _accounts.require_user_name(request.user_name)
         _require_role(request.role)
         password_hash = await self._hash(request.password)
         user = User(call.tenant_id, request.user_name, request.role, password_hash, False, time.time_ns())
@@ -81,10 +74,7 @@ class AccountService(AccountServiceServicer):
         return pb.DisableUserResponse()
 
     async def _hash(self, password: str) -> str:
-        if not _MIN_PASSWORD <= len(password) <= _MAX_PASSWORD:
-            raise InvalidRequestError(
-                "password", f"expected {_MIN_PASSWORD} to {_MAX_PASSWORD} characters, got {len(password)}"
-            )
+        _accounts.require_password(password)
         return await self._passwords.hash(password)
 
     async def _change(self, user_name: str, action: str, **changes: Any) -> None:
@@ -119,12 +109,6 @@ def _change(connection: Connection, call: Call, user_name: str, action: str, cha
 def _record(connection: Connection, call: Call, user: User, action: str, **detail: Any) -> None:
     event = Event(call.principal.actor, action, USER_PREFIX + user.user_name, detail=detail)
     audit.append(connection, user.tenant_id, event)
-
-
-def _require_user_name(user_name: str) -> None:
-    _requests.require_identifier("user_name", user_name)
-    if len(user_name) > _MAX_USER_NAME:
-        raise InvalidRequestError("user_name", f"expected at most {_MAX_USER_NAME} characters")
 
 
 def _require_role(role: Role.ValueType) -> None:

@@ -18,13 +18,14 @@ from spacelink.errors import InvalidTokenError
 from spacelink_server.access.call import current
 from spacelink_server.errors import InvalidRequestError
 from spacelink_server.services import _requests
-from spacelink_server.storage import audit, bans, lineage, tokens
+from spacelink_server.storage import audit, bans, lineage, outbox, tokens
 from spacelink_server.storage.audit import Event
 from spacelink_server.storage.bans import Ban
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from spacelink.audit import Json
     from spacelink.token import Token
     from spacelink_server.access.bans import BanList
     from spacelink_server.access.call import Call
@@ -162,7 +163,13 @@ def _ban(connection: Connection, call: Call, target: _Target, reason: str) -> Ba
     )
     bans.insert(connection, ban)
     _record(connection, call, "token.ban", ban)
+    outbox.append(connection, tenant_id, "token.banned", _event(ban))
     return ban
+
+
+def _event(ban: Ban) -> dict[str, Json]:
+    ((kind, name),) = _named(ban).items()
+    return {"ban_id": ban.ban_id, kind: _text(name), "reason": ban.reason}
 
 
 def _whose(call: Call) -> str | None:
@@ -197,9 +204,13 @@ def _unban(connection: Connection, call: Call, request: pb.UnbanTokenRequest) ->
 
 def _record(connection: Connection, call: Call, action: str, ban: Ban) -> None:
     ((kind, name),) = _named(ban).items()
-    resource = f"{kind}:{name.ToJsonString() if isinstance(name, Timestamp) else name}"
+    resource = f"{kind}:{_text(name)}"
     detail = {"ban_id": ban.ban_id, "reason": ban.reason}
     audit.append(connection, ban.tenant_id, Event(call.principal.actor, action, resource, detail=detail))
+
+
+def _text(name: str | Timestamp) -> str:
+    return name.ToJsonString() if isinstance(name, Timestamp) else name
 
 
 def _digest_of(token: Token) -> bytes:

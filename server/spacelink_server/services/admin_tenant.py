@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,11 +12,12 @@ from spacelink.admin.v1 import tenant_pb2 as pb
 from spacelink.admin.v1.tenant_pb2_grpc import TenantServiceServicer
 from spacelink_server.access.call import current
 from spacelink_server.access.errors import tenant_not_found
-from spacelink_server.errors import InvalidRequestError, RequestError
-from spacelink_server.services import _requests
+from spacelink_server.access.tenancy import add_key
+from spacelink_server.errors import InvalidRequestError
+from spacelink_server.services import _requests, _tenants
 from spacelink_server.storage import audit, tenants
 from spacelink_server.storage.audit import Event
-from spacelink_server.storage.tenants import Tenant, TenantKey
+from spacelink_server.storage.tenants import Tenant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,19 +30,9 @@ if TYPE_CHECKING:
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
-_TENANT_ID = re.compile(r"[a-z][a-z0-9._-]{0,63}", re.ASCII)
-_TENANT_RULE = (
-    "expected 1 to 64 characters out of lower-case letters, digits and . _ -, the first of them a letter"
-)
-_DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,62}", re.ASCII)
-_MAX_DOMAINS = 100
-
 # With the installation's key end the tokens of all operators, and with them the
 # only way to mint others: time for one command.
 _LEAST_OPERATOR_OVERLAP = 60 * 1_000_000_000
-
-# As in the quotas of tokens: sums of them fit into 64 bits.
-_MAX_AMOUNT = 10**15
 
 
 class TenantService(TenantServiceServicer):
@@ -60,9 +50,8 @@ class TenantService(TenantServiceServicer):
         call = current()
         _requests.require_request_id(request.request_id)
         wanted = request.tenant
-        if not _TENANT_ID.fullmatch(wanted.tenant_id):
-            raise InvalidRequestError("tenant.tenant_id", _TENANT_RULE)
-        tenant = _checked(
+        _tenants.require_tenant_id("tenant.tenant_id", wanted.tenant_id)
+        tenant = _tenants.checked(
             Tenant(
                 wanted.tenant_id,
                 wanted.display_name,
@@ -70,6 +59,8 @@ class TenantService(TenantServiceServicer):
                 wanted.max_devices,
                 tuple(wanted.domains),
                 time.time_ns(),
+                wanted.raw_retention_days,
+                wanted.rollup_retention_days,
             ),
             "tenant.",
         )
@@ -122,15 +113,7 @@ class TenantService(TenantServiceServicer):
         self, connection: Connection, call: Call, request: pb.CreateTenantRequest, tenant: Tenant
     ) -> pb.Tenant:
         def make() -> dict[str, str]:
-            if tenants.get(connection, tenant.tenant_id) is not None:
-                raise RequestError(
-                    grpc.StatusCode.ALREADY_EXISTS,
-                    "TENANT_ALREADY_EXISTS",
-                    f"there is a tenant {tenant.tenant_id!r}",
-                )
-            tenants.insert(connection, tenant)
-            self._add_key(connection, tenant.tenant_id, 1)
-            _record(connection, call, tenant.tenant_id, "tenant.create", _detail(tenant))
+            _tenants.create(connection, self._keys, tenant, call.principal.actor)
             return {"tenant_id": tenant.tenant_id}
 
         result = _requests.once(connection, call, request, make)
@@ -143,14 +126,10 @@ class TenantService(TenantServiceServicer):
             raise tenant_not_found(tenant_id)
         expire_time = time.time_ns() + overlap
         tenants.expire_key(connection, tenant_id, version, expire_time)
-        self._add_key(connection, tenant_id, version + 1)
+        add_key(connection, self._keys, tenant_id, version + 1)
         detail = {"key_version": version + 1, "overlap_seconds": overlap // 1_000_000_000}
         _record(connection, call, tenant_id, "tenant.rotate_key", detail)
         return version + 1, expire_time
-
-    def _add_key(self, connection: Connection, tenant_id: str, key_version: int) -> None:
-        fingerprint = self._keys.fingerprint(tenant_id, key_version)
-        tenants.insert_key(connection, TenantKey(tenant_id, key_version, fingerprint, time.time_ns(), None))
 
 
 def _update(connection: Connection, call: Call, request: pb.UpdateTenantRequest) -> pb.Tenant:
@@ -159,42 +138,24 @@ def _update(connection: Connection, call: Call, request: pb.UpdateTenantRequest)
         raise tenant_not_found(request.tenant_id)
     changes: dict[str, Any] = {
         name: getattr(request, name)
-        for name in ("display_name", "samples_per_day", "max_devices")
+        for name in (
+            "display_name",
+            "samples_per_day",
+            "max_devices",
+            "raw_retention_days",
+            "rollup_retention_days",
+        )
         if request.HasField(name)
     }
     if request.update_domains:
         changes["domains"] = tuple(request.domains)
-    tenant = _checked(tenant._replace(**changes))
+    tenant = _tenants.checked(tenant._replace(**changes))
     tenants.update(connection, tenant)
-    detail = _detail(tenant)
+    detail = _tenants.detail(tenant)
     _record(
         connection, call, tenant.tenant_id, "tenant.update", {name: detail[name] for name in sorted(changes)}
     )
     return _message(connection, tenant.tenant_id)
-
-
-def _checked(tenant: Tenant, prefix: str = "") -> Tenant:
-    _requests.require_text(prefix + "display_name", tenant.display_name)
-    for name in ("samples_per_day", "max_devices"):
-        if not 0 <= getattr(tenant, name) <= _MAX_AMOUNT:
-            raise InvalidRequestError(prefix + name, f"expected 0, for no limit, to {_MAX_AMOUNT}")
-    if len(tenant.domains) > _MAX_DOMAINS:
-        raise InvalidRequestError(prefix + "domains", f"expected at most {_MAX_DOMAINS}")
-    for index, domain in enumerate(tenant.domains):
-        if not _DOMAIN.fullmatch(domain):
-            raise InvalidRequestError(
-                f"{prefix}domains[{index}]", "expected a domain in lower case, such as example.com"
-            )
-    return tenant
-
-
-def _detail(tenant: Tenant) -> dict[str, Any]:
-    return {
-        "display_name": tenant.display_name,
-        "samples_per_day": tenant.samples_per_day,
-        "max_devices": tenant.max_devices,
-        "domains": list(tenant.domains),
-    }
 
 
 def _record(connection: Connection, call: Call, tenant_id: str, action: str, detail: dict[str, Any]) -> None:
@@ -219,6 +180,8 @@ def _messages(connection: Connection, rows: Sequence[Tenant]) -> list[pb.Tenant]
             domains=row.domains,
             create_time=_requests.timestamp(row.create_time),
             key_version=versions[row.tenant_id],
+            raw_retention_days=row.raw_retention_days,
+            rollup_retention_days=row.rollup_retention_days,
         )
         for row in rows
     ]

@@ -10,6 +10,7 @@ from spacelink._caveats import ANY, Tenant
 from spacelink._wire import SubmitRequestView
 from spacelink.errors import InvalidTokenError
 from spacelink.token import Token
+from spacelink_server.access.authorization import DEFAULT_TENANT
 from spacelink_server.access.rules import AUTHENTICATED, PUBLIC, Access, always, any_tenant, tenant_field
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ def _token_tenant(request: Any) -> str:
         return ""
 
 
+def _default_tenant(_: Any) -> str:
+    """Say that the method is about the default tenant, which partners belong to."""
+    return DEFAULT_TENANT
+
+
 def _is_of_a_signature(request: Any) -> bool:
     """Tell whether a request bans a signature, which does not say whose it is."""
     return request.WhichOneof("target") in ("signature", "digest")
@@ -110,6 +116,23 @@ RULES: Rules = {
     _NETWORK + "GetNetworkSla": Access("networks:read", _device_ids, _network_id),
     _NETWORK + "GetNetworkTrend": Access("networks:read", _device_ids, _network_id),
     _NETWORK + "ListIncidents": Access("networks:read", _device_ids, _network_id),
+    _PARTNER + "RegisterPartner": PUBLIC,
+    # They make tenants: for administrators, not for partners.
+    _PARTNER + "CreatePartner": Access("tenants:write", tenant=_default_tenant),
+    _PARTNER + "ApprovePartner": Access("tenants:write", tenant=_default_tenant),
+    _PARTNER + "ListPartners": Access("partners:read"),
+    _PARTNER + "SetIpAllowlist": Access("partners:write"),
+    _PARTNER + "GetIpAllowlist": Access("partners:read"),
+    _PARTNER + "CreateSandbox": Access("partners:write"),
+    _PARTNER + "ResetSandbox": Access("partners:write"),
+    _PARTNER + "CreateWebhook": Access("partners:write"),
+    _PARTNER + "ListWebhooks": Access("partners:read"),
+    _PARTNER + "DeleteWebhook": Access("partners:write"),
+    _PARTNER + "TestWebhook": Access("partners:write"),
+    _PARTNER + "EnableWebhook": Access("partners:write"),
+    _PARTNER + "RotateWebhookSecret": Access("partners:write"),
+    _PARTNER + "ListWebhookDeliveries": Access("partners:read"),
+    _PARTNER + "RedeliverWebhook": Access("partners:write"),
     _PARTNER + "GenerateApiKey": Access("partners:write"),
     _PARTNER + "RotateApiKey": Access("partners:write"),
     _PARTNER + "RevokeApiKey": Access("partners:write"),

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 
-from spacelink._caveats import CallContext, Scope, Success
 from spacelink.v1 import session_pb2 as pb
 from spacelink.v1.session_pb2_grpc import SessionServiceServicer
-from spacelink_server.access.authorization import DEFAULT_TENANT
+from spacelink_server.access.authorization import DEFAULT_TENANT, has_scope
 from spacelink_server.access.call import current
 from spacelink_server.access.sessions import USER_PREFIX
 from spacelink_server.services.scopes import SCOPES
@@ -84,10 +81,4 @@ def _role(connection: Connection, principal: VerifiedToken) -> pb.Role.ValueType
 
 def _scopes(principal: VerifiedToken) -> list[str]:
     """Give the scopes that methods ask for and that the token has."""
-    context = CallContext(datetime.now(UTC), principal.tenant, "")
-    caveats = [caveat for caveat in principal.caveats if isinstance(caveat, Scope)]
-    return [
-        scope
-        for scope in SCOPES
-        if all(isinstance(caveat.check(replace(context, scope=scope)), Success) for caveat in caveats)
-    ]
+    return [scope for scope in SCOPES if has_scope(principal, scope)]

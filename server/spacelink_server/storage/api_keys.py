@@ -87,6 +87,13 @@ def overdue(connection: sa.Connection, now: int) -> list[ApiKey]:
     return [ApiKey(*row) for row in connection.execute(query)]
 
 
+def unrevoked(connection: sa.Connection, tenant_id: str) -> list[ApiKey]:
+    """Read a tenant's keys that are not revoked."""
+    k = api_keys.c
+    query = sa.select(api_keys).where(k.tenant_id == tenant_id, k.revoked.is_(False))
+    return [ApiKey(*row) for row in connection.execute(query)]
+
+
 def record_uses(connection: sa.Connection, uses: Mapping[tuple[str, str], int]) -> None:
     """Set when keys, by tenant_id and key_id, were last presented."""
     for (tenant_id, key_id), last_use_time in uses.items():

@@ -12,11 +12,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import sqlalchemy as sa
 
 from spacelink import audit
-from spacelink._times import TIME, rfc3339
+from spacelink._times import rfc3339_of
 from spacelink_server.storage.schema import audit_events
 
 if TYPE_CHECKING:
@@ -160,4 +159,4 @@ def chain(connection: sa.Connection, tenant_id: str, *, after: int, limit: int) 
 
 
 def _now() -> str:
-    return rfc3339(np.array([time.time_ns()], TIME))[0]
+    return rfc3339_of(time.time_ns())

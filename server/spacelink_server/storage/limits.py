@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
+from spacelink_server.storage import outbox
 from spacelink_server.storage.inserts import insert_missing
 from spacelink_server.storage.schema import limit_state
 
@@ -33,6 +34,10 @@ _DELETED_ROWS = 16
 # many as are kept.
 _DELETED_EARLIER = 2 * _KEPT_SECONDS
 
+# When a tenant is told about its quota, in percent of it.
+_WARNING_PERCENT = 80
+_EXHAUSTED_PERCENT = 100
+
 
 class LeaseRequest(NamedTuple):
     """Asks for units of a limit in one window.
@@ -45,6 +50,7 @@ class LeaseRequest(NamedTuple):
         amount: how many units it has in all.
         least: fewer are of no use; at least 1.
         most: more are not wanted.
+        is_told: whether the tenant is told when units run low, and out.
     """
 
     tenant_id: str
@@ -54,6 +60,7 @@ class LeaseRequest(NamedTuple):
     amount: int
     least: int
     most: int
+    is_told: bool = False
 
 
 class Lease(NamedTuple):
@@ -101,7 +108,8 @@ _OF_LIMIT = (_l.tenant_id == sa.bindparam("tenant"), _l.limit_digest == sa.bindp
 _OF_WINDOW = (*_OF_LIMIT, _l.window_start_unix == sa.bindparam("window"))
 _USED = sa.select(_l.used).where(*_OF_WINDOW)
 # SQLite, which has one writer at a time, leaves the lock out.
-_LOCK_USED = _USED.with_for_update()
+_LOCK_WINDOW = sa.select(_l.used, _l.told_percent).where(*_OF_WINDOW).with_for_update()
+_TELL = sa.update(limit_state).where(*_OF_WINDOW).values(told_percent=sa.bindparam("percent"))
 _INSERT = insert_missing(limit_state)
 _ADD = sa.update(limit_state).where(*_OF_WINDOW).values(used=_l.used + sa.bindparam("units"))
 # A row that was deleted and opened anew may count fewer units than are given back.
@@ -130,19 +138,46 @@ _DELETE_FORGOTTEN = _delete_windows(most=_DELETED_ROWS)
 
 def _lease(connection: sa.Connection, request: LeaseRequest) -> Lease:
     key = _parameters(request.tenant_id, request.digest, request.window_start)
-    used_before = connection.scalar(_LOCK_USED, key)
-    left = max(request.amount - (used_before or 0), 0)
+    window = connection.execute(_LOCK_WINDOW, key).one_or_none()
+    used = window.used if window else 0
+    told = window.told_percent if window else 0
+    left = max(request.amount - used, 0)
     if left < request.least:
+        _tell(connection, request, used, told, is_short=True)
         return Lease(0, left)
     units = min(left, request.most)
-    if used_before is not None:
+    if window is not None:
         connection.execute(_ADD, {**key, "units": units})
-    elif connection.execute(_INSERT, dict(zip(_COLUMNS, (*request[:3], units), strict=True))).rowcount:
+    elif connection.execute(_INSERT, dict(zip(_COLUMNS, (*request[:3], units, 0), strict=True))).rowcount:
         _delete_past(connection, request)
     else:
         # Another server has just opened the window.
         return _lease(connection, request)
+    _tell(connection, request, used + units, told, is_short=False)
     return Lease(units, left - units)
+
+
+def _tell(connection: sa.Connection, request: LeaseRequest, used: int, told: int, *, is_short: bool) -> None:
+    """Tell a tenant, once for each step, that its quota runs low or out.
+
+    Units count when servers lease them, a share of the window before they use them.
+    """
+    is_low = 100 * used >= _WARNING_PERCENT * request.amount
+    is_out = is_short or used >= request.amount
+    percent = _EXHAUSTED_PERCENT if is_out else _WARNING_PERCENT if is_low else 0
+    if not request.is_told or percent <= told:
+        return
+    event_type = "quota.exhausted" if is_out else "quota.warning"
+    data = {
+        "quota": request.amount,
+        "used": used,
+        "percent": percent,
+        "window_start_unix": request.window_start,
+        "window_seconds": request.window_seconds,
+    }
+    outbox.append(connection, request.tenant_id, event_type, data)
+    key = _parameters(request.tenant_id, request.digest, request.window_start)
+    connection.execute(_TELL, {**key, "percent": percent})
 
 
 def _parameters(tenant_id: str, digest: bytes, window_start: int) -> dict[str, object]:

@@ -322,6 +322,8 @@ limit_state = Table(
     Column("limit_digest", LargeBinary, primary_key=True),
     Column("window_start_unix", BigInteger, primary_key=True),
     Column("used", BigInteger, nullable=False),
+    # How full the tenant was told that its quota is, in percent; 0: it was not.
+    Column("told_percent", Integer, nullable=False, server_default="0"),
     # Finds the rows of windows that are over.
     Index("limit_state_by_window", "tenant_id", "window_start_unix"),
 )
@@ -336,6 +338,92 @@ request_results = Table(
     Column("method", name(128), nullable=False),
     Column("result", Text, nullable=False),  # JSON
     Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+# Who works with the installation, or asks to: tenant_id is the default tenant,
+# which partners belong to; partner_tenant_id is their own, once it is approved.
+partners = Table(
+    "partners",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("partner_id", name(32), primary_key=True),
+    Column("partner_tenant_id", name(64), nullable=False),
+    Column("display_name", Text, nullable=False),
+    Column("contact_email", Text, nullable=False),
+    Column("user_name", name(128), nullable=False),
+    # argon2id; empty once the user is made, who has it then.
+    Column("password_hash", Text, nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+    Column("approve_time_unix_nano", BigInteger),  # NULL: it is pending
+    Index("partners_by_time", "tenant_id", "create_time_unix_nano", "partner_id"),
+    Index("partners_by_tenant", "tenant_id", "partner_tenant_id"),
+    info={REFERENCE: True},
+)
+
+# From where a tenant's tokens are good; a tenant without rows has no such bound.
+ip_allowlists = Table(
+    "ip_allowlists",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("cidr", name(64), primary_key=True),
+    info={REFERENCE: True},
+)
+
+# Tenants to try things in. tenant_id is the sandbox's own.
+sandboxes = Table(
+    "sandboxes",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("owner_tenant_id", name(64), nullable=False),
+    info={REFERENCE: True},
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("webhook_id", name(32), primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event_types", Text, nullable=False),  # a JSON list
+    Column("payload", Integer, nullable=False),  # spacelink.v1.WebhookPayload
+    # The versions of its secret that are in use, newest first: a JSON list of
+    # [version, time it expires or null]. The secrets themselves are derived
+    # from the master key.
+    Column("secrets", Text, nullable=False),
+    Column("create_time_unix_nano", BigInteger, nullable=False),
+    Column("disable_reason", Text, nullable=False),  # empty: it is not disabled
+    Column("failing_since_unix_nano", BigInteger),  # NULL: the last attempt succeeded
+    # Its receiver asked not to be sent anything before.
+    Column("not_before_unix_nano", BigInteger, nullable=False),
+)
+
+# The outbox: events that webhooks are yet to be sent, and dead letters. What is
+# delivered is deleted.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("webhook_id", name(32), primary_key=True),
+    Column("event_id", name(32), primary_key=True),
+    # Counts up with a tenant's events.
+    Column("sequence", BigInteger, nullable=False),
+    # Events of one key are delivered in their order; empty: in any.
+    Column("ordering_key", name(128), nullable=False),
+    Column("event_type", name(64), nullable=False),
+    Column("event_time_unix_nano", BigInteger, nullable=False),
+    Column("data", Text, nullable=False),  # JSON
+    Column("attempt_count", Integer, nullable=False),
+    # When it may be tried; while it is being tried, when whoever does is taken
+    # for lost. NULL: it is a dead letter.
+    Column("next_attempt_time_unix_nano", BigInteger),
+    Column("first_failure_time_unix_nano", BigInteger),  # NULL: there was none
+    Column("lease_id", name(32), nullable=False),  # empty: nobody tries it
+    Column("status_code", Integer, nullable=False),
+    Column("error", Text, nullable=False),
+    Index("webhook_deliveries_due", "next_attempt_time_unix_nano", "tenant_id"),
+    Index("webhook_deliveries_in_order", "tenant_id", "webhook_id", "ordering_key", "sequence"),
+    Index("webhook_deliveries_by_sequence", "tenant_id", "sequence"),
 )
 
 # Named sets of devices. sla is a spacelink.v1.Sla as JSON.

@@ -192,10 +192,17 @@ def test_a_bound_that_is_none_is_a_usage_error(ask: Ask, recorder: Recorder) -> 
 
 
 def test_creating_and_listing_tenants(ask: Ask, recorder: Recorder) -> None:
-    flags = ("--name", "Acme Inc.", "--samples-per-day", "10", "--max-devices", "5", "--domain", "a.example")
+    flags = ["--name", "Acme Inc.", "--samples-per-day", "10", "--max-devices", "5", "--domain", "a.example"]
+    flags += ["--raw-retention-days", "30", "--rollup-retention-days", "365"]
     assert ask("tenant", "create", "acme", *flags).stdout == "tenant acme is created\n"
     tenant = tenant_pb2.Tenant(
-        tenant_id="acme", display_name="Acme Inc.", samples_per_day=10, max_devices=5, domains=["a.example"]
+        tenant_id="acme",
+        display_name="Acme Inc.",
+        samples_per_day=10,
+        max_devices=5,
+        domains=["a.example"],
+        raw_retention_days=30,
+        rollup_retention_days=365,
     )
     assert recorder.take("CreateTenant").request.tenant == tenant
     recorder.answers["ListTenants"] = tenant_pb2.ListTenantsResponse(tenants=[tenant])

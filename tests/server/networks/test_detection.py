@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from spacelink._times import nanos
 from spacelink.v1 import network_pb2 as pb
+from spacelink.v1.partner_pb2 import WEBHOOK_PAYLOAD_SPACELINK
 from spacelink_server.access.writes import Database
 from spacelink_server.errors import UnavailableError
 from spacelink_server.networks import detection, watch
 from spacelink_server.networks.detection import IncidentDetection
-from spacelink_server.storage import audit, incidents, tenants
+from spacelink_server.storage import audit, incidents, outbox, tenants, webhooks
 from spacelink_server.storage.incidents import Incident, IncidentFilter
 from spacelink_server.storage.store import CommitGroup, StoreUnavailableError, Submission
 from spacelink_server.storage.tenants import Tenant
+from spacelink_server.storage.webhooks import SecretVersion, Webhook
 from tests.server.samples import SECOND, T0, segments
 
 if TYPE_CHECKING:
@@ -125,6 +129,32 @@ async def test_silence_opens_and_samples_close_it(server: Server) -> None:
     await server.play("d", 300, 310)
     (closed,) = server.found()
     assert seconds(closed.end_time) == 310
+
+
+async def test_webhooks_are_told(server: Server) -> None:
+    hook = Webhook(
+        "acme", "h", "", "https://h", (), WEBHOOK_PAYLOAD_SPACELINK, (SecretVersion(1, None),), 0, "", None, 0
+    )
+    server.store.transact(lambda c: webhooks.insert(c, hook))
+    await server.play("d", 0, 60)
+    server.now = 200
+    await server.detection.step()
+    await server.play("d", 300, 310)
+    (found,) = server.found()
+    told = server.store.read(lambda c: outbox.page(c, "acme", "h", None, 9, dead_only=False))[::-1]
+    assert [event.event_type for event in told] == [
+        "incident.opened",
+        "device.silent",
+        "incident.closed",
+        "device.back",
+    ]
+    assert {event.ordering_key for event in told} == {"d"}
+    opened, closed = json.loads(told[0].data), json.loads(told[2].data)
+    assert opened["incident_id"] == closed["incident_id"] == found.incident_id
+    assert (opened["cause"], opened["device_id"]) == ("silence", "d")
+    assert nanos(opened["start_time"]) == found.start_time
+    assert nanos(closed["end_time"]) == found.end_time
+    assert "end_time" not in opened
 
 
 async def test_a_restarted_server_goes_on(

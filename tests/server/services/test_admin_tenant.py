@@ -72,6 +72,14 @@ async def test_a_tenant_is_created_with_a_key_of_its_own(installation: Installat
     await call_with(installation, await mint(installation, installation.operator, tenant_id=tenant.tenant_id))
 
 
+async def test_retention_is_set_and_changed(installation: Installation) -> None:
+    tenant = await create_tenant(installation, "acme", raw_retention_days=30, rollup_retention_days=365)
+    assert (tenant.raw_retention_days, tenant.rollup_retention_days) == (30, 365)
+    tenant = await update(installation, tenant_id="acme", raw_retention_days=0)
+    assert (tenant.raw_retention_days, tenant.rollup_retention_days) == (0, 365)
+    assert (await list_tenants(installation))[0][0] == tenant
+
+
 async def test_a_tenant_is_created_once(installation: Installation) -> None:
     await create_tenant(installation, "acme")
     for tenant_id in ("acme", "default"):
@@ -107,6 +115,8 @@ async def test_a_repeated_call_gives_what_was_created(installation: Installation
         ({"samples_per_day": -1}, "tenant.samples_per_day"),
         ({"samples_per_day": 10**15 + 1}, "tenant.samples_per_day"),
         ({"max_devices": -1}, "tenant.max_devices"),
+        ({"raw_retention_days": -1}, "tenant.raw_retention_days"),
+        ({"rollup_retention_days": 36_526}, "tenant.rollup_retention_days"),
         ({"domains": ["acme.example", "acme"]}, "tenant.domains[1]"),
         ({"domains": ["Acme.example"]}, "tenant.domains[0]"),
         ({"domains": ["-a.example"]}, "tenant.domains[0]"),

@@ -42,6 +42,8 @@ SCOPES_OF = {
     ROLE_ADMIN: list(SCOPES),
     ROLE_PARTNER: [
         "audit:read",
+        "networks:read",
+        "networks:write",
         "partners:read",
         "partners:write",
         "telemetry:read",

@@ -34,14 +34,16 @@ def lines(store: SqlStore, tenant_id: str = "acme") -> list[bytes]:
     return [row.line for row in rows]
 
 
-def test_ten_thousand_events_of_concurrent_writers_are_two_chains(store: SqlStore) -> None:
+def test_thousands_of_events_of_concurrent_writers_are_two_chains(store: SqlStore) -> None:
     """Threads hand their work to the one that writes, as the server's calls do."""
+    # Where each statement is a round trip, fewer say as much.
+    turns = 50 if store.one_writer else 10
     writer = ThreadPoolExecutor(1)
     together = threading.Barrier(8)
 
     def write(thread: int) -> None:
         together.wait()
-        for turn in range(50):
+        for turn in range(turns):
             events = [Event(f"user:{thread}", "test", f"{turn}/{n}", detail={"n": n}) for n in range(25)]
             tenant_id = TENANTS[(thread + turn) % 2]
             writer.submit(append, store, *events, tenant_id=tenant_id).result()
@@ -51,11 +53,13 @@ def test_ten_thousand_events_of_concurrent_writers_are_two_chains(store: SqlStor
     writer.shutdown()
     exports = {tenant_id: lines(store, tenant_id) for tenant_id in TENANTS}
     for exported in exports.values():
-        assert chains.verify(exported) == chains.Verification(5000, json.loads(exported[-1])["event_hash"])
+        assert chains.verify(exported) == chains.Verification(
+            100 * turns, json.loads(exported[-1])["event_hash"]
+        )
     seen = {
         (event["actor"], event["resource"]) for chain in exports.values() for event in map(json.loads, chain)
     }
-    assert len(seen) == 10_000
+    assert len(seen) == 200 * turns
 
 
 def test_an_event_holds_all_that_was_said(store: SqlStore) -> None:

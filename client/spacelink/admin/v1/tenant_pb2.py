@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fspacelink/admin/v1/tenant.proto\x12\x12spacelink.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x01\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x17\n\x0fsamples_per_day\x18\x03 \x01(\x03\x12\x13\n\x0bmax_devices\x18\x04 \x01(\x03\x12\x0f\n\x07\x64omains\x18\x05 \x03(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bkey_version\x18\x07 \x01(\x03\"U\n\x13\x43reateTenantRequest\x12*\n\x06tenant\x18\x01 \x01(\x0b\x32\x1a.spacelink.admin.v1.Tenant\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"B\n\x14\x43reateTenantResponse\x12*\n\x06tenant\x18\x01 \x01(\x0b\x32\x1a.spacelink.admin.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x13ListTenantsResponse\x12+\n\x07tenants\x18\x01 \x03(\x0b\x32\x1a.spacelink.admin.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd9\x01\n\x13UpdateTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x19\n\x0c\x64isplay_name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fsamples_per_day\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x0bmax_devices\x18\x04 \x01(\x03H\x02\x88\x01\x01\x12\x0f\n\x07\x64omains\x18\x05 \x03(\t\x12\x16\n\x0eupdate_domains\x18\x06 \x01(\x08\x42\x0f\n\r_display_nameB\x12\n\x10_samples_per_dayB\x0e\n\x0c_max_devices\"B\n\x14UpdateTenantResponse\x12*\n\x06tenant\x18\x01 \x01(\x0b\x32\x1a.spacelink.admin.v1.Tenant\"W\n\x16RotateTenantKeyRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\x17RotateTenantKeyResponse\x12\x13\n\x0bkey_version\x18\x01 \x01(\x03\x12\x37\n\x13old_key_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xa1\x03\n\rTenantService\x12\x61\n\x0c\x43reateTenant\x12\'.spacelink.admin.v1.CreateTenantRequest\x1a(.spacelink.admin.v1.CreateTenantResponse\x12^\n\x0bListTenants\x12&.spacelink.admin.v1.ListTenantsRequest\x1a\'.spacelink.admin.v1.ListTenantsResponse\x12\x61\n\x0cUpdateTenant\x12\'.spacelink.admin.v1.UpdateTenantRequest\x1a(.spacelink.admin.v1.UpdateTenantResponse\x12j\n\x0fRotateTenantKey\x12*.spacelink.admin.v1.RotateTenantKeyRequest\x1a+.spacelink.admin.v1.RotateTenantKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fspacelink/admin/v1/tenant.proto\x12\x12spacelink.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x01\n\x06Tenant\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x17\n\x0fsamples_per_day\x18\x03 \x01(\x03\x12\x13\n\x0bmax_devices\x18\x04 \x01(\x03\x12\x0f\n\x07\x64omains\x18\x05 \x03(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bkey_version\x18\x07 \x01(\x03\x12\x1a\n\x12raw_retention_days\x18\x08 \x01(\x05\x12\x1d\n\x15rollup_retention_days\x18\t \x01(\x05\"U\n\x13\x43reateTenantRequest\x12*\n\x06tenant\x18\x01 \x01(\x0b\x32\x1a.spacelink.admin.v1.Tenant\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"B\n\x14\x43reateTenantResponse\x12*\n\x06tenant\x18\x01 \x01(\x0b\x32\x1a.spacelink.admin.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x13ListTenantsResponse\x12+\n\x07tenants\x18\x01 \x03(\x0b\x32\x1a.spacelink.admin.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcf\x02\n\x13UpdateTenantRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x19\n\x0c\x64isplay_name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0fsamples_per_day\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x0bmax_devices\x18\x04 \x01(\x03H\x02\x88\x01\x01\x12\x0f\n\x07\x64omains\x18\x05 \x03(\t\x12\x16\n\x0eupdate_domains\x18\x06 \x01(\x08\x12\x1f\n\x12raw_retention_days\x18\x07 \x01(\x05H\x03\x88\x01\x01\x12\"\n\x15rollup_retention_days\x18\x08 \x01(\x05H\x04\x88\x01\x01\x42\x0f\n\r_display_nameB\x12\n\x10_samples_per_dayB\x0e\n\x0c_max_devicesB\x15\n\x13_raw_retention_daysB\x18\n\x16_rollup_retention_days\"B\n\x14UpdateTenantResponse\x12*\n\x06tenant\x18\x01 \x01(\x0b\x32\x1a.spacelink.admin.v1.Tenant\"W\n\x16RotateTenantKeyRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12*\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\x17RotateTenantKeyResponse\x12\x13\n\x0bkey_version\x18\x01 \x01(\x03\x12\x37\n\x13old_key_expire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xa1\x03\n\rTenantService\x12\x61\n\x0c\x43reateTenant\x12\'.spacelink.admin.v1.CreateTenantRequest\x1a(.spacelink.admin.v1.CreateTenantResponse\x12^\n\x0bListTenants\x12&.spacelink.admin.v1.ListTenantsRequest\x1a\'.spacelink.admin.v1.ListTenantsResponse\x12\x61\n\x0cUpdateTenant\x12\'.spacelink.admin.v1.UpdateTenantRequest\x1a(.spacelink.admin.v1.UpdateTenantResponse\x12j\n\x0fRotateTenantKey\x12*.spacelink.admin.v1.RotateTenantKeyRequest\x1a+.spacelink.admin.v1.RotateTenantKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spacelink.admin.v1.tenant_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TENANT']._serialized_start=121
-  _globals['_TENANT']._serialized_end=303
-  _globals['_CREATETENANTREQUEST']._serialized_start=305
-  _globals['_CREATETENANTREQUEST']._serialized_end=390
-  _globals['_CREATETENANTRESPONSE']._serialized_start=392
-  _globals['_CREATETENANTRESPONSE']._serialized_end=458
-  _globals['_LISTTENANTSREQUEST']._serialized_start=460
-  _globals['_LISTTENANTSREQUEST']._serialized_end=519
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=521
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=612
-  _globals['_UPDATETENANTREQUEST']._serialized_start=615
-  _globals['_UPDATETENANTREQUEST']._serialized_end=832
-  _globals['_UPDATETENANTRESPONSE']._serialized_start=834
-  _globals['_UPDATETENANTRESPONSE']._serialized_end=900
-  _globals['_ROTATETENANTKEYREQUEST']._serialized_start=902
-  _globals['_ROTATETENANTKEYREQUEST']._serialized_end=989
-  _globals['_ROTATETENANTKEYRESPONSE']._serialized_start=991
-  _globals['_ROTATETENANTKEYRESPONSE']._serialized_end=1094
-  _globals['_TENANTSERVICE']._serialized_start=1097
-  _globals['_TENANTSERVICE']._serialized_end=1514
+  _globals['_TENANT']._serialized_end=362
+  _globals['_CREATETENANTREQUEST']._serialized_start=364
+  _globals['_CREATETENANTREQUEST']._serialized_end=449
+  _globals['_CREATETENANTRESPONSE']._serialized_start=451
+  _globals['_CREATETENANTRESPONSE']._serialized_end=517
+  _globals['_LISTTENANTSREQUEST']._serialized_start=519
+  _globals['_LISTTENANTSREQUEST']._serialized_end=578
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=580
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=671
+  _globals['_UPDATETENANTREQUEST']._serialized_start=674
+  _globals['_UPDATETENANTREQUEST']._serialized_end=1009
+  _globals['_UPDATETENANTRESPONSE']._serialized_start=1011
+  _globals['_UPDATETENANTRESPONSE']._serialized_end=1077
+  _globals['_ROTATETENANTKEYREQUEST']._serialized_start=1079
+  _globals['_ROTATETENANTKEYREQUEST']._serialized_end=1166
+  _globals['_ROTATETENANTKEYRESPONSE']._serialized_start=1168
+  _globals['_ROTATETENANTKEYRESPONSE']._serialized_end=1271
+  _globals['_TENANTSERVICE']._serialized_start=1274
+  _globals['_TENANTSERVICE']._serialized_end=1691
 # @@protoc_insertion_point(module_scope)

@@ -33,6 +33,8 @@ class Tenant(_message.Message):
     DOMAINS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     KEY_VERSION_FIELD_NUMBER: _builtins.int
+    RAW_RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    ROLLUP_RETENTION_DAYS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """Names the tenant: 1 to 64 characters out of lower-case letters, digits and
     . _ -, the first a letter.
@@ -47,6 +49,12 @@ class Tenant(_message.Message):
     """
     key_version: _builtins.int
     """The version of the key that signs new tokens."""
+    raw_retention_days: _builtins.int
+    """How many whole days (UTC) samples are kept; 0 means for ever."""
+    rollup_retention_days: _builtins.int
+    """How many whole days (UTC) rollups are kept; 0 means for ever. Summaries of
+    days whose samples are gone come from them.
+    """
     @_builtins.property
     def domains(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The domains of the tenant's people."""
@@ -65,10 +73,12 @@ class Tenant(_message.Message):
         domains: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         key_version: _builtins.int = ...,
+        raw_retention_days: _builtins.int = ...,
+        rollup_retention_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "domains", b"domains", "key_version", b"key_version", "max_devices", b"max_devices", "samples_per_day", b"samples_per_day", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "domains", b"domains", "key_version", b"key_version", "max_devices", b"max_devices", "raw_retention_days", b"raw_retention_days", "rollup_retention_days", b"rollup_retention_days", "samples_per_day", b"samples_per_day", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -194,6 +204,8 @@ class UpdateTenantRequest(_message.Message):
     MAX_DEVICES_FIELD_NUMBER: _builtins.int
     DOMAINS_FIELD_NUMBER: _builtins.int
     UPDATE_DOMAINS_FIELD_NUMBER: _builtins.int
+    RAW_RETENTION_DAYS_FIELD_NUMBER: _builtins.int
+    ROLLUP_RETENTION_DAYS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant."""
     display_name: _builtins.str
@@ -204,6 +216,10 @@ class UpdateTenantRequest(_message.Message):
     """The new limit; 0 means none."""
     update_domains: _builtins.bool
     """Whether to replace the domains."""
+    raw_retention_days: _builtins.int
+    """How many whole days samples are kept from now on; 0 means for ever."""
+    rollup_retention_days: _builtins.int
+    """How many whole days rollups are kept from now on; 0 means for ever."""
     @_builtins.property
     def domains(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The new domains; not read unless update_domains is set."""
@@ -217,21 +233,31 @@ class UpdateTenantRequest(_message.Message):
         max_devices: _builtins.int | None = ...,
         domains: _abc.Iterable[_builtins.str] | None = ...,
         update_domains: _builtins.bool = ...,
+        raw_retention_days: _builtins.int | None = ...,
+        rollup_retention_days: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_max_devices", b"_max_devices", "_samples_per_day", b"_samples_per_day", "display_name", b"display_name", "max_devices", b"max_devices", "samples_per_day", b"samples_per_day"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_max_devices", b"_max_devices", "_raw_retention_days", b"_raw_retention_days", "_rollup_retention_days", b"_rollup_retention_days", "_samples_per_day", b"_samples_per_day", "display_name", b"display_name", "max_devices", b"max_devices", "raw_retention_days", b"raw_retention_days", "rollup_retention_days", b"rollup_retention_days", "samples_per_day", b"samples_per_day"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_max_devices", b"_max_devices", "_samples_per_day", b"_samples_per_day", "display_name", b"display_name", "domains", b"domains", "max_devices", b"max_devices", "samples_per_day", b"samples_per_day", "tenant_id", b"tenant_id", "update_domains", b"update_domains"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_display_name", b"_display_name", "_max_devices", b"_max_devices", "_raw_retention_days", b"_raw_retention_days", "_rollup_retention_days", b"_rollup_retention_days", "_samples_per_day", b"_samples_per_day", "display_name", b"display_name", "domains", b"domains", "max_devices", b"max_devices", "raw_retention_days", b"raw_retention_days", "rollup_retention_days", b"rollup_retention_days", "samples_per_day", b"samples_per_day", "tenant_id", b"tenant_id", "update_domains", b"update_domains"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__display_name: _TypeAlias = _typing.Literal["display_name"]  # noqa: Y015
     _WhichOneofArgType__display_name: _TypeAlias = _typing.Literal["_display_name", b"_display_name"]  # noqa: Y015
     _WhichOneofReturnType__max_devices: _TypeAlias = _typing.Literal["max_devices"]  # noqa: Y015
     _WhichOneofArgType__max_devices: _TypeAlias = _typing.Literal["_max_devices", b"_max_devices"]  # noqa: Y015
+    _WhichOneofReturnType__raw_retention_days: _TypeAlias = _typing.Literal["raw_retention_days"]  # noqa: Y015
+    _WhichOneofArgType__raw_retention_days: _TypeAlias = _typing.Literal["_raw_retention_days", b"_raw_retention_days"]  # noqa: Y015
+    _WhichOneofReturnType__rollup_retention_days: _TypeAlias = _typing.Literal["rollup_retention_days"]  # noqa: Y015
+    _WhichOneofArgType__rollup_retention_days: _TypeAlias = _typing.Literal["_rollup_retention_days", b"_rollup_retention_days"]  # noqa: Y015
     _WhichOneofReturnType__samples_per_day: _TypeAlias = _typing.Literal["samples_per_day"]  # noqa: Y015
     _WhichOneofArgType__samples_per_day: _TypeAlias = _typing.Literal["_samples_per_day", b"_samples_per_day"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__display_name) -> _WhichOneofReturnType__display_name | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_devices) -> _WhichOneofReturnType__max_devices | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__raw_retention_days) -> _WhichOneofReturnType__raw_retention_days | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rollup_retention_days) -> _WhichOneofReturnType__rollup_retention_days | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__samples_per_day) -> _WhichOneofReturnType__samples_per_day | None: ...
 

@@ -1,0 +1,1 @@
+"""Sandboxes: the simulated devices that a partner tries things with."""

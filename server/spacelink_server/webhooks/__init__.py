@@ -1,0 +1,1 @@
+"""Webhooks: what is sent, where to, when, and what becomes of it."""

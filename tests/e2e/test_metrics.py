@@ -39,7 +39,9 @@ def scrape(url: str, context: ssl.SSLContext | None = None) -> dict[str, Metric]
     with urllib.request.urlopen(url, timeout=DEADLINE, context=context) as answer:
         text = answer.read().decode()
     # The parser takes the end off the names of counters.
-    return {f"{m.name}_total" if m.type == "counter" else m.name: m for m in text_string_to_metric_families(text)}
+    return {
+        f"{m.name}_total" if m.type == "counter" else m.name: m for m in text_string_to_metric_families(text)
+    }
 
 
 def value(server: ServerProcess, name: str, **labels: str) -> float:

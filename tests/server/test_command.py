@@ -56,7 +56,10 @@ def failed(data_dir: Path, *arguments: str) -> str:
         (["--listen", "nonsense"], "listen 'nonsense': expected HOST:PORT"),
         (["--admin-listen", "h:99999"], "admin_listen 'h:99999': expected HOST:PORT"),
         (["--listen", "0.0.0.0:50051"], "expected a loopback address"),
+        (["--metrics-listen", "0.0.0.0:9464"], "metrics_listen 0.0.0.0:9464: expected a loopback address"),
+        (["--metrics-listen", "9464"], "metrics_listen '9464': expected HOST:PORT"),
         (["--log-level", "loud"], "loud"),
+        (["--log-format", "xml"], "xml"),
         (["--data-dir", __file__], "is a file"),
         (["--unheard-of"], "--unheard-of"),
     ],
@@ -90,7 +93,7 @@ def test_a_data_directory_that_is_in_use(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("setting", ["listen", "admin_listen"])
+@pytest.mark.parametrize("setting", ["listen", "admin_listen", "metrics_listen"])
 def test_an_address_that_is_in_use(tmp_path: Path, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"

@@ -82,3 +82,35 @@ def test_tls_files_that_cannot_be_used_are_named(authority: Authority, tmp_path:
 
 def test_config_errors_are_value_errors() -> None:
     assert issubclass(ConfigError, ValueError)
+
+
+# Metrics
+
+
+@pytest.mark.parametrize("host", REACHABLE)
+def test_scrapes_are_answered_where_calls_may_be(host: str, tls: Tls) -> None:
+    address = Address(host, 9464)
+    with pytest.raises(ConfigError, match=r"^metrics_listen .*loopback.* tls_cert and tls_key, or insecure"):
+        ServerConfig(Path(), LOCAL, LOCAL, metrics_listen=address)
+    assert ServerConfig(Path(), LOCAL, LOCAL, tls=tls, metrics_listen=address).metrics_listen is address
+    assert ServerConfig(Path(), LOCAL, LOCAL, insecure=True, metrics_listen=address).metrics_listen is address
+
+
+def test_each_worker_has_a_port_for_scrapes() -> None:
+    def ports(first: int) -> list[int]:
+        config = ServerConfig(
+            Path(), LOCAL, LOCAL, database="postgresql://", workers=3, metrics_listen=Address("::1", first)
+        )
+        found = [config.of_worker(number).metrics_listen for number in (1, 2, 3)]
+        assert {address.host for address in found if address} == {"::1"}
+        return [address.port for address in found if address]
+
+    assert ports(9464) == [9464, 9465, 9466]
+    assert ports(65_533) == [65_533, 65_534, 65_535]
+    assert ports(0) == [0, 0, 0]
+    with pytest.raises(
+        ConfigError, match=r"^metrics_listen \[::1\]:65534: expected a port up to 65533 for 3"
+    ):
+        ports(65_534)
+    without = ServerConfig(Path(), LOCAL, LOCAL, database="postgresql://", workers=3)
+    assert without.of_worker(3).metrics_listen is None

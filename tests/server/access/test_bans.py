@@ -109,6 +109,19 @@ async def test_listeners_hear_of_changes_only(setting: Setting) -> None:
     assert heard == [0, 1]
 
 
+async def test_what_is_banned_is_counted(setting: Setting) -> None:
+    await setting.list.refresh()
+    assert setting.list.tokens == 0
+    setting.ban("acme", "one", digest=DIGESTS[0])
+    setting.ban("acme", "two", token_id=TOKEN_ID)
+    setting.ban("*", "three", digest=DIGESTS[1])
+    await setting.list.refresh()
+    assert setting.list.tokens == 3
+    setting.unban("acme", "two")
+    await setting.list.refresh()
+    assert setting.list.tokens == 2
+
+
 async def test_bans_of_other_servers_are_found(setting: Setting) -> None:
     await setting.list.refresh()
     async with setting.running():

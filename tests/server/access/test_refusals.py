@@ -50,6 +50,8 @@ async def test_an_event_for_each_tenant(installation: Installation, refusals: Re
     refusals.count("acme", READ, "SCOPE_DENIED")
     await refusals.flush()
     assert [len(calls) for calls in await told(installation, "acme")] == [2, 1]
+    # Writing them down takes nothing away.
+    assert refusals.totals == {"DEVICE_DENIED": 2, "INVALID_TOKEN": 2, "SCOPE_DENIED": 2}
 
 
 async def test_what_the_store_does_not_take_is_kept(installation: Installation, refusals: Refusals) -> None:

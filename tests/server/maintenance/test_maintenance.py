@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
+import pytest
+
+from spacelink_server.maintenance import maintenance as module
+from spacelink_server.maintenance.maintenance import Maintenance, Schedule
+from spacelink_server.storage.store import StoreUnavailableError
 from tests.server.maintenance.fleet import DEVICES, check, some_samples, submit
 from tests.server.samples import DAY, HOUR, SECOND, T0
 from tests.server.stored import maintain
+from tests.server.waiting import until
 
 if TYPE_CHECKING:
     from spacelink.columns import TelemetryColumns
@@ -34,3 +42,39 @@ def test_late_samples_are_taken_in(store: SqliteStore) -> None:
         now = T0 + 31 * HOUR
         maintain(store, now)
         check(store, batches, now)
+
+
+def test_lag_is_that_of_the_last_pass_that_left_nothing(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    submit(store, *fleet(1, 0))
+    worker = Maintenance(store, Schedule(settle=0, rest=0), clock=lambda: T0)
+    now += 50
+    assert worker.lag_seconds == 50
+    worker.run_pass()
+    assert worker.lag_seconds == 0
+    now += 7
+    # Time is up at once: something is left.
+    submit(store, *fleet(2, HOUR))
+    in_no_time = Maintenance(store, Schedule(interval=0, settle=0, rest=0), clock=lambda: T0)
+    now += 3
+    in_no_time.run_pass()
+    assert in_no_time.lag_seconds == 3
+    assert worker.lag_seconds == 10
+    worker.run_pass()
+    assert worker.lag_seconds == 0
+
+
+async def test_passes_that_fail_are_counted(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise StoreUnavailableError("full")
+
+    worker = Maintenance(store, Schedule(interval=0.01, rest=0))
+    monkeypatch.setattr(worker, "_tenants", fail)
+    running = asyncio.create_task(worker.run())
+    await until(lambda: worker.failures >= 2)
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running

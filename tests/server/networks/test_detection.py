@@ -265,6 +265,10 @@ async def test_too_much_at_once_goes_unjudged(
     server.commit("b", range(60), latency_ms=[1.0] * 60)
     await server.detection.step()
     assert "1 batches are not searched" in caplog.text
+    assert server.detection.left_out == 1
+    caplog.clear()
+    await server.detection.step()
+    assert "not searched" not in caplog.text
 
 
 async def test_devices_that_come_all_at_once_are_prepared_a_few_at_a_time(

@@ -105,6 +105,23 @@ async def test_a_failure_is_tried_again_with_the_same_id(
     assert not (await hooks(installation))[made.webhook.webhook_id].HasField("failing_since")
 
 
+async def test_what_waits_and_what_is_tried_is_counted(
+    installation: Installation, receiver: Receiver
+) -> None:
+    deliverer = installation.deliverer
+    await create(installation, receiver.url)
+    await create(installation, receiver.url)
+    await append(installation)
+    assert deliverer.pending == 0
+    await deliverer.count()
+    assert deliverer.pending == 2
+    receiver.answer(500, 200)
+    await step(installation)
+    await deliverer.count()
+    assert deliverer.pending == 1
+    assert deliverer.attempts == {"delivered": 1, "failed": 1}
+
+
 async def test_a_receiver_that_is_away_for_a_while(installation: Installation) -> None:
     with receiving() as receiver:
         port = receiver.port

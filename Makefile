@@ -21,7 +21,7 @@ run: install
 	$(BIN)/spacelink up $(ARGS)
 
 test: install
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 bench: install
 	$(BIN)/python -m bench $(ARGS)

@@ -209,7 +209,12 @@ def postman_collection(documents: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _folder(name: str, document: dict[str, Any]) -> dict[str, Any]:
-    requests = [_request(name, *operation, document) for operation in operations(document)]
+    requests = [
+        _request(name, method, path, operation, document)
+        for method, path, operation in operations(document)
+        # A collection is run from its beginning to its end; live answers have none.
+        if "text/event-stream" not in operation["responses"].get("200", {}).get("content", {})
+    ]
     return {"name": name, "item": requests}
 
 

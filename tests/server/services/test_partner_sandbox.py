@@ -5,16 +5,20 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
+import pytest
+import sqlalchemy as sa
 
 from spacelink.columns import TelemetryColumns
 from spacelink.v1 import partner_pb2 as pb
 from spacelink.v1.session_pb2 import GetSessionRequest
 from spacelink_server.sandboxes.simulation import DEVICE_IDS, HOURS, INTERVAL_SECONDS, simulate
-from spacelink_server.storage import reading
+from spacelink_server.storage import latest, maintained, reading, sandboxes
+from spacelink_server.storage.schema import metadata
 from spacelink_server.storage.store import Submission
 from tests.server.installation import bearer, refusal
 from tests.server.samples import segment
 from tests.server.services.access_calls import audited, create_tenant, mint, tenant_admin
+from tests.server.stored import maintain
 
 if TYPE_CHECKING:
     from tests.server.installation import Installation
@@ -79,6 +83,30 @@ async def test_a_reset_makes_it_what_it_was(installation: Installation) -> None:
     assert samples(installation, "acme-sandbox", "mine") > 0
     actions = [event.action for event in await audited(installation, "acme")]
     assert [action for action in actions if "sandbox" in action] == ["sandbox.reset", "sandbox.create"]
+
+
+async def test_a_reset_takes_what_maintenance_has_made_with_it(installation: Installation) -> None:
+    """Also what it was just making."""
+    acme = await tenant_admin(installation, "acme")
+    await create(installation, acme)
+    maintain(installation.store, time.time_ns())
+    derived = ("compacted_segments", "rollups", "maintained_devices")
+    assert all(rows_of(installation, table) for table in derived)
+    before = installation.store.read(lambda c: maintained.states(c, "acme-sandbox", DEVICE_IDS))
+    installation.store.transact(lambda c: sandboxes.clear(c, "acme-sandbox"))
+    assert [rows_of(installation, table) for table in derived] == [0, 0, len(DEVICE_IDS)]
+    assert installation.store.read(lambda c: latest.newest_samples(c, "acme-sandbox", DEVICE_IDS)) == {}
+    with pytest.raises(maintained.StaleError):
+        installation.store.transact(lambda c: maintained.advance(c, "acme-sandbox", before))
+    await reset(installation, acme)
+    maintain(installation.store, time.time_ns())
+    assert {samples(installation, "acme-sandbox", device) for device in DEVICE_IDS} == {PER_DEVICE}
+
+
+def rows_of(installation: Installation, name: str) -> int:
+    table = metadata.tables[name]
+    query = sa.select(sa.func.count()).where(table.c.tenant_id == "acme-sandbox")
+    return installation.store.read(lambda c: c.scalar(query)) or 0
 
 
 async def test_there_is_one_and_it_has_none(installation: Installation) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,10 +46,10 @@ def test_late_samples_are_taken_in(store: SqlStore) -> None:
 
 
 def test_lag_is_that_of_the_last_pass_that_left_nothing(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
     submit(store, *fleet(1, 0))
     worker = Maintenance(store, Schedule(settle=0, rest=0), clock=lambda: T0)
     now += 50
@@ -67,7 +68,7 @@ def test_lag_is_that_of_the_last_pass_that_left_nothing(
     assert worker.lag_seconds == 0
 
 
-async def test_passes_that_fail_are_counted(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_passes_that_fail_are_counted(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise StoreUnavailableError("full")
 

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 STUBS := client
 
-.PHONY: install run test bench lint stubs lock clean
+.PHONY: install run test bench lint stubs docs lock clean
 
 install: $(VENV)/.installed
 
@@ -21,7 +21,7 @@ run: install
 	$(BIN)/spacelink up $(ARGS)
 
 test: install
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 bench: install
 	$(BIN)/python -m bench $(ARGS)
@@ -38,6 +38,10 @@ stubs: install
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc --proto_path=proto \
 		--python_out=$(STUBS) --grpc_python_out=$(STUBS) --mypy_out=$(STUBS) --mypy_grpc_out=$(STUBS) \
 		$$(cd proto && find spacelink -name '*.proto' | sort)
+
+# What docs/ holds of the contracts is committed, too.
+docs: install
+	$(BIN)/python docs/generate.py
 
 # Needs uv; --universal makes one lock for every Python and platform.
 lock:

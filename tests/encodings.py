@@ -70,7 +70,10 @@ def with_unknown_fields(data: bytes) -> bytes:
 
 def with_overwritten_fields(data: bytes) -> bytes:
     """Give single fields twice; the last one counts."""
-    return delimited(1, b"another-device") + varint(2 << 3) + b"\x63" + with_long_sequence(data)
+    # Written even where it is empty: it would not overwrite anything otherwise.
+    device_id = telemetry_pb2.TelemetryBatch.FromString(data).device_id.encode()
+    overwritten = delimited(1, b"another-device") + varint(2 << 3) + b"\x63"
+    return overwritten + with_long_sequence(data) + delimited(1, device_id)
 
 
 def with_empty_columns(data: bytes) -> bytes:

@@ -54,6 +54,7 @@ class Cluster:
         self._directory = Path(tempfile.mkdtemp(prefix="spacelink-pg-", dir=parent))
         self._settings = {**_SETTINGS, **settings}
         self.data = self._directory / "data"
+        self._log = self._directory / "log"
         self._names = itertools.count()
         self._process: subprocess.Popen[str] | None = None
         if os.geteuid() == 0:
@@ -62,16 +63,22 @@ class Cluster:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        settings = [f"-c{name}={value}" for name, value in self._settings.items()]
-        command = [_program("postgres"), "-D", str(self.data), f"-k{self._directory}", *settings]
-        with (self._directory / "log").open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **_identity())
-        self._process = process
         deadline = time.monotonic() + WAIT_SECONDS
+        self._process = self._spawn()
         while not self._is_ready():
-            assert process.poll() is None, (self._directory / "log").read_text()
             assert time.monotonic() < deadline, "PostgreSQL takes no connections"
             time.sleep(0.02)
+            if self._process.poll() is not None:
+                # Processes of one that was killed hold its memory for a moment.
+                said = self._log.read_text()[-2000:]
+                assert "is still in use" in said, said
+                self._process = self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        settings = [f"-c{name}={value}" for name, value in self._settings.items()]
+        command = [_program("postgres"), "-D", str(self.data), f"-k{self._directory}", *settings]
+        with self._log.open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, **_identity())
 
     @property
     def pid(self) -> int:
@@ -86,9 +93,9 @@ class Cluster:
         self._process.wait(WAIT_SECONDS)
 
     def kill(self) -> None:
-        """End it and the processes it started without warning, as kill -9 does."""
+        """End it without warning, as kill -9 does; the processes it started notice and end, too."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
         self._process.wait(WAIT_SECONDS)
 
     def restart(self) -> None:

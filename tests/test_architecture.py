@@ -25,6 +25,7 @@ ROOMS = {
     "networks": {"access", "scoring", "storage"},
     "scoring": set[str](),
     "maintenance": {"storage"},
+    "metrics": {"access", "ingest", "maintenance", "networks", "webhooks"},
     "sandboxes": {"ingest", "storage"},
     "services": {"access", "ingest", "networks", "sandboxes", "scoring", "storage", "webhooks"},
     "storage": set[str](),

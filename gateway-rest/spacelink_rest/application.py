@@ -52,6 +52,7 @@ problem details (RFC 9457); their `reason` is the same as in the gRPC interface.
 """
 
 # What a page of another origin may send and see, where its origin is allowed.
+_METHODS = ("GET", "POST", "DELETE")
 _HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-SpaceLink-Tenant", REQUEST_ID)
 _SEEN_HEADERS = (REQUEST_ID, "Retry-After")
 
@@ -72,7 +73,7 @@ def data_application(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=cors_origins,
-            allow_methods=problems.METHODS,
+            allow_methods=_METHODS,
             allow_headers=_HEADERS,
             expose_headers=_SEEN_HEADERS,
         )

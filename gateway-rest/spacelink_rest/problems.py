@@ -13,7 +13,6 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 from spacelink.errors import SpaceLinkError
 from spacelink_rest.names import in_parameters
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
 MEDIA_TYPE = "application/problem+json"
-
-# Those that routes have.
-METHODS = ("DELETE", "GET", "POST")
 
 _STATUS: Mapping[grpc.StatusCode | None, HTTPStatus] = {
     grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -183,18 +179,14 @@ def _answer_http(request: Request, error: Any) -> JSONResponse:
     headers = error.headers
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         # The router tells of the first route on this path only.
-        headers = {"Allow": ", ".join(_allowed(request))}
+        headers = {"Allow": ", ".join(_allowed(request)) or headers["Allow"]}
     return problem(status, reason, str(error.detail), headers=headers)
 
 
 def _allowed(request: Request) -> list[str]:
-    """Give the methods that there are on a request's path."""
-    scopes = {method: {**request.scope, "method": method} for method in METHODS}
-    return [
-        method
-        for method, scope in scopes.items()
-        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
-    ]
+    """Give the documented methods on the path of the route that a request came to."""
+    paths = request.app.openapi()["paths"]
+    return sorted(method.upper() for method in paths.get(request.scope["route"].path_format, ()))
 
 
 def _answer_failure(request: Request, error: Exception) -> JSONResponse:

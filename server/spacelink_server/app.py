@@ -42,6 +42,8 @@ from spacelink_server.ingest.registry import StreamRegistry
 from spacelink_server.ingest.shared_feed import SharedFeed
 from spacelink_server.listeners import ServingHealth, open_plane
 from spacelink_server.maintenance.maintenance import Maintenance
+from spacelink_server.metrics.collector import ServerCollector, Sources
+from spacelink_server.metrics.listener import answering_scrapes
 from spacelink_server.networks.detection import IncidentDetection
 from spacelink_server.networks.history import History
 from spacelink_server.rpc import CallInterceptor
@@ -168,7 +170,8 @@ async def _serve(
         streams = StreamRegistry()
         committer = Committer(store, writer, feed, config.queue_bytes, health.reporter("store"))
         telemetry = TelemetryService(store, readers, committer, feed, streams, config.limits)
-        interceptors = (CallInterceptor(), access.interceptor)
+        calls = CallInterceptor()
+        interceptors = (calls, access.interceptor)
         data = open_plane(config, "listen", _DATA_SERVICES, interceptors)
         admin = open_plane(config, "admin_listen", _ADMIN_SERVICES, interceptors)
         telemetry_pb2_grpc.add_TelemetryServiceServicer_to_server(telemetry, data.server)
@@ -180,17 +183,19 @@ async def _serve(
         network = NetworkService(access.database, History(store, readers))
         network_pb2_grpc.add_NetworkServiceServicer_to_server(network, data.server)
         _register_access(access, data.server, admin.server)
+        maintenance = Maintenance(store, config.maintenance)
+        sources = Sources(calls, access, streams, committer, feed, detection, maintenance, deliverer, health)
         await access.load()
         if store.tail is None:
             await deliverer.take_over()
-        async with asyncio.TaskGroup() as tasks:
+        async with answering_scrapes(config, ServerCollector(sources)), asyncio.TaskGroup() as tasks:
             tasks.create_task(committer.run())
             background = [
                 tasks.create_task(work)
                 for work in (
                     committer.watch_health(),
                     feed.run(),
-                    Maintenance(store, config.maintenance).run(),
+                    maintenance.run(),
                     detection.run(),
                     deliverer.run(),
                     *access.background(),

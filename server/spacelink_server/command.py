@@ -11,8 +11,9 @@ from spacelink._listeners import Address, ConfigError, parse_networks
 from spacelink.cli._moments import DurationParam
 from spacelink.cli.settings import config_file, setting
 from spacelink_server.config import ServerConfig, Tls
+from spacelink_server.logs import LogSettings, start_logging
 from spacelink_server.maintenance.maintenance import Schedule
-from spacelink_server.running import FAILURES, run, start_logging
+from spacelink_server.running import FAILURES, run
 from spacelink_server.workers import supervise
 
 # More than any machine has use for: each takes a hundred megabytes, and ten
@@ -48,7 +49,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @setting(
     "--admin-listen", default="127.0.0.1:50052", show_default=True, metavar="HOST:PORT", help="Admin plane."
 )
-@setting("--tls-cert", type=_FILE, help="Certificate chain (PEM); both planes then speak TLS only.")
+@setting(
+    "--metrics-listen",
+    metavar="HOST:PORT",
+    help="Metrics for Prometheus, to anybody who can reach them; each further worker takes the next port.",
+)
+@setting("--tls-cert", type=_FILE, help="Certificate chain (PEM); all listeners then speak TLS only.")
 @setting("--tls-key", type=_FILE, help="Its private key (PEM).")
 @setting(
     "--tls-client-ca",
@@ -90,6 +96,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="How much is logged to standard error.",
 )
+@setting(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Whether for people, or a JSON object on each line.",
+)
 def server(  # noqa: PLR0913 - one for each setting
     *,
     data_dir: Path,
@@ -97,6 +110,7 @@ def server(  # noqa: PLR0913 - one for each setting
     workers: int,
     listen: str,
     admin_listen: str,
+    metrics_listen: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
@@ -106,6 +120,7 @@ def server(  # noqa: PLR0913 - one for each setting
     webhook_allow_private: bool,
     maintenance_interval: int,
     log_level: str,
+    log_format: str,
 ) -> None:
     """Run the gRPC server.
 
@@ -119,7 +134,8 @@ def server(  # noqa: PLR0913 - one for each setting
       spacelink server --listen 0.0.0.0:50051 --tls-cert server.pem --tls-key server.key
       spacelink server --database postgresql://spacelink@db.example.com/spacelink --workers 4
     """
-    start_logging(log_level)
+    logs = LogSettings(log_level, log_format)
+    start_logging(logs)
     try:
         config = ServerConfig(
             data_dir,
@@ -133,12 +149,13 @@ def server(  # noqa: PLR0913 - one for each setting
             workers=workers,
             webhook_allow_private=webhook_allow_private,
             maintenance=Schedule(maintenance_interval),
+            metrics_listen=Address.parse("metrics_listen", metrics_listen) if metrics_listen else None,
         )
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     try:
         if workers > 1:
-            supervise(config, log_level, _print_ready)
+            supervise(config, logs, _print_ready)
         else:
             run(config, _print_ready)
     except FAILURES as error:

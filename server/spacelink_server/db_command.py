@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spacelink.cli.settings import config_file, setting
-from spacelink_server.running import FAILURES, start_logging
+from spacelink_server.logs import LogSettings, start_logging
+from spacelink_server.running import FAILURES
 from spacelink_server.storage.opening import store_status, upgrade_store
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def upgrade(data_dir: Path, database: str) -> None:
       spacelink db upgrade --data-dir /var/lib/spacelink
       spacelink db upgrade --database postgresql://spacelink@db.example.com/spacelink
     """
-    start_logging("warning")
+    start_logging(LogSettings("warning"))
     before = _call(upgrade_store, data_dir, database)
     for revision, title in before.pending:
         click.echo(f"applied  {revision}  {title}")

@@ -108,18 +108,23 @@ def open_plane(
 
 
 class ServingHealth:
-    """Says in the planes' health whether everything works that calls need."""
+    """Says in the planes' health whether everything works that calls need.
+
+    Attributes:
+        parts: which of them work, by name.
+    """
 
     def __init__(self) -> None:
         """Begin with no plane to say it on."""
+        self.parts: dict[str, bool] = {}
         self._planes: tuple[Plane, ...] = ()
-        self._failing: set[str] = set()
 
     def reporter(self, part: str) -> Callable[[bool], Awaitable[None]]:
-        """Give what a part calls with False when it fails, with True when it works again."""
+        """Give what a part calls with False when it fails, with True when it works again, as it does now."""
+        self.parts[part] = True
 
         async def report(works: bool) -> None:
-            (self._failing.discard if works else self._failing.add)(part)
+            self.parts[part] = works
             await self._publish()
 
         return report
@@ -131,4 +136,4 @@ class ServingHealth:
 
     async def _publish(self) -> None:
         for plane in self._planes:
-            await plane.health.set_all(not self._failing)
+            await plane.health.set_all(all(self.parts.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import grpc
@@ -30,7 +31,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     Left to grpcio, a request that is no protobuf and any exception become
     UNKNOWN, with the exception's text for the caller to read.
+
+    Attributes:
+        ended: how many calls ended, by method and name of the status code; calls
+            of methods that do not exist are those of the method "unknown".
     """
+
+    def __init__(self) -> None:
+        self.ended: Counter[tuple[str, str]] = Counter()
 
     async def intercept_service(
         self,
@@ -41,16 +49,36 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None:
+            # Anybody can make up names; grpcio answers them by itself.
+            self.ended["unknown", "UNIMPLEMENTED"] += 1
             return None
         decode = None if method in _RAW_REQUESTS else handler.request_deserializer
         changes: dict[str, Any] = {
             "request_deserializer": None,
-            kind(handler): _wrap(handler, method, decode),
+            kind(handler): self._counted(method, _wrap(handler, method, decode)),
         }
         if method in _RAW_RESPONSES:
             changes["response_serializer"] = None
         wrapped: Handler = handler._replace(**changes)
         return wrapped
+
+    def _counted(self, method: str, behaviour: Callable[..., Any]) -> Callable[..., Any]:
+        async def count(request: Any, context: Context) -> Any:
+            # What neither answers nor raises an exception was cancelled: the caller
+            # has gone, its deadline is over, or the server stops. A stream of
+            # requests just ends then, so that its method may answer as ever.
+            code = "CANCELLED"
+            try:
+                answer = await behaviour(request, context)
+                code = "OK"
+            except Exception:
+                code = context.code().name
+                raise
+            finally:
+                self.ended[method, code] += 1
+            return answer
+
+        return count
 
 
 def kind(handler: Any) -> str:
@@ -104,12 +132,12 @@ def _decode(decode: Callable[[bytes], Any], data: bytes) -> Any:
 async def _abort(context: Context, method: str, error: Exception) -> NoReturn:
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    if not isinstance(error, RequestError):
-        if isinstance(error, grpc.aio.InternalError):
-            # A message could not be sent, as when the caller has gone.
-            logger.info("%s ended: %s", method, error)
-        else:
-            logger.error("%s failed", method, exc_info=error)
+    if isinstance(error, grpc.aio.InternalError):
+        # A message could not be sent, as when the caller has gone.
+        logger.info("%s ended: %s", method, error)
+        error = RequestError(grpc.StatusCode.CANCELLED, "CANCELLED", "the caller has gone")
+    elif not isinstance(error, RequestError):
+        logger.error("%s failed", method, exc_info=error)
         error = RequestError(grpc.StatusCode.INTERNAL, "INTERNAL", "the server failed to serve the call")
     details = (("grpc-status-details-bin", error.status()),)
     await context.abort(error.code, error.message, details)

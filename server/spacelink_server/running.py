@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from typing import TYPE_CHECKING
 
@@ -33,19 +32,6 @@ FAILURES = (
 # thread needs Python's global lock for short moments only; at the default of
 # 5 ms it would wait that long for each of them on a busy loop.
 _SWITCH_SECONDS = 0.0005
-
-
-def start_logging(level: str, name: str = "") -> None:
-    """Log to standard error.
-
-    Args:
-        level: "debug", "info", "warning" or "error".
-        name: tells processes apart; empty where there is one only.
-    """
-    who = f"{name} " if name else ""
-    logging.basicConfig(level=level.upper(), format=f"%(asctime)s {who}%(levelname)s %(name)s: %(message)s")
-    for chatty in ("alembic", "psycopg"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
 def run(

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from spacelink._listeners import ConfigError
 from spacelink_server.access import first_start
 from spacelink_server.app import opened
-from spacelink_server.running import FAILURES, run, start_logging
+from spacelink_server.logs import start_logging
+from spacelink_server.running import FAILURES, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from spacelink._listeners import Address
     from spacelink_server.config import ServerConfig
+    from spacelink_server.logs import LogSettings
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +56,12 @@ class _Worker:
     is_ready: bool = False
 
 
-def supervise(config: ServerConfig, log_level: str, on_ready: Callable[[Address, Address], None]) -> None:
+def supervise(config: ServerConfig, logs: LogSettings, on_ready: Callable[[Address, Address], None]) -> None:
     """Run config.workers processes until SIGTERM or SIGINT, then drain them.
 
     Args:
         config: their settings.
-        log_level: how much they log.
+        logs: how they log.
         on_ready: called with the addresses of the data and the admin plane once
             all workers accept calls.
 
@@ -76,7 +78,7 @@ def supervise(config: ServerConfig, log_level: str, on_ready: Callable[[Address,
             first_start.prepare(store, config.data_dir, os.environ)
         config = replace(config, listen=addresses[0], admin_listen=addresses[1])
         told = stack.enter_context(_stop_signals())
-        supervisor = stack.enter_context(contextlib.closing(_Supervisor(config, log_level, told)))
+        supervisor = stack.enter_context(contextlib.closing(_Supervisor(config, logs, told)))
         if supervisor.start():
             on_ready(config.listen, config.admin_listen)
             supervisor.watch()
@@ -87,16 +89,16 @@ def supervise(config: ServerConfig, log_level: str, on_ready: Callable[[Address,
 class _Supervisor:
     """The workers."""
 
-    def __init__(self, config: ServerConfig, log_level: str, told: socket.socket) -> None:
+    def __init__(self, config: ServerConfig, logs: LogSettings, told: socket.socket) -> None:
         """Prepare to start workers.
 
         Args:
             config: their settings.
-            log_level: how much they log.
+            logs: how they log.
             told: there is something to read when they are to stop.
         """
         self._config = config
-        self._log_level = log_level
+        self._logs = logs
         self._told = told
         # Its other end closes with this process, however that ends.
         self._alive, self._parent = _SPAWN.Pipe(duplex=False)
@@ -158,16 +160,18 @@ class _Supervisor:
 
     def _spawn(self, number: int) -> _Worker:
         words, speaker = _SPAWN.Pipe(duplex=False)
-        arguments = (number, self._config, self._log_level, speaker, self._alive)
+        arguments = (number, self._config.of_worker(number), self._logs, speaker, self._alive)
         process = _SPAWN.Process(target=_work, args=arguments, name=f"worker-{number}")
         process.start()
         speaker.close()
         return _Worker(number, process, words, time.monotonic())
 
 
-def _work(number: int, config: ServerConfig, log_level: str, speaker: Connection, parent: Connection) -> None:
+def _work(
+    number: int, config: ServerConfig, logs: LogSettings, speaker: Connection, parent: Connection
+) -> None:
     """Serve in a process of its own; stop when the parent has gone."""
-    start_logging(log_level, f"worker-{number}")
+    start_logging(logs, f"worker-{number}")
     try:
         run(config, lambda *_: speaker.send(""), parent.fileno())
     except FAILURES as error:

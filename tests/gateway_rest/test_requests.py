@@ -55,6 +55,8 @@ def test_paths_and_methods_there_are_not(http: httpx.Client) -> None:
     assert problem(response, 405)["reason"] == "METHOD_NOT_ALLOWED"
     assert response.headers["Allow"] == "POST"
     assert http.delete("/v1/networks/").headers["Allow"] == "GET, POST"
+    assert http.get("/v1/partners/default/api-keys/rotate").headers["Allow"] == "POST"
+    assert http.post("/docs").headers["Allow"] == "GET"
 
 
 @pytest.mark.parametrize("is_told", [True, False])

@@ -118,8 +118,9 @@ def _never(_message: Any) -> bytes:
 class Peer:
     """A channel to the methods."""
 
-    def __init__(self, channel: grpc.aio.Channel, methods: Methods) -> None:
+    def __init__(self, channel: grpc.aio.Channel, methods: Methods, interceptor: CallInterceptor) -> None:
         self.methods = methods
+        self.ended = interceptor.ended
         # Bytes in and out; the channel's own signatures do not know that without a codec.
         self.unary_unary: Any = channel.unary_unary
         self.unary_stream: Any = channel.unary_stream
@@ -153,12 +154,13 @@ class Peer:
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
     methods = Methods()
-    server = grpc.aio.server(interceptors=(CallInterceptor(),))
+    interceptor = CallInterceptor()
+    server = grpc.aio.server(interceptors=(interceptor,))
     server.add_generic_rpc_handlers((methods,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Peer(channel, methods)
+        yield Peer(channel, methods, interceptor)
     await server.stop(0)
 
 
@@ -290,7 +292,32 @@ async def test_a_caller_that_goes_away_ends_the_method_quietly(
         await asyncio.sleep(0.1)
     # Now a message waits for the caller to read.
     call.cancel()
-    await until(lambda: peer.methods.ended)
-    # The method is over, its task perhaps not yet.
-    await asyncio.sleep(0.05)
+    await until(lambda: peer.methods.ended and peer.ended)
+    assert peer.ended == {(f"/test/{shape}", "CANCELLED"): 1}
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR], caplog.text
+
+
+# Counts
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_calls_are_counted_by_how_they_end(peer: Peer, shape: str) -> None:
+    await peer.call(shape, b"a")
+    await peer.call(shape, b"b")
+    for request in (b"bug", b"invalid", b"\xff", b"unavailable"):
+        await peer.fail(shape, request)
+    ended = {"OK": 2, "INTERNAL": 1, "INVALID_ARGUMENT": 2, "UNAVAILABLE": 1}
+    await until(lambda: peer.ended.total() == 6)
+    assert peer.ended == {(f"/test/{shape}", code): count for code, count in ended.items()}
+
+
+async def test_an_abort_of_the_method_itself_is_counted(peer: Peer) -> None:
+    await peer.fail("aborting", b"")
+    await until(lambda: peer.ended)
+    assert peer.ended == {("/test/aborting", "NOT_FOUND"): 1}
+
+
+async def test_made_up_methods_are_counted_as_one(peer: Peer) -> None:
+    for number in range(3):
+        await peer.fail(f"none-such-{number}", b"")
+    assert peer.ended == {("unknown", "UNIMPLEMENTED"): 3}

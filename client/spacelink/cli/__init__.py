@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # are called, so that the SDK's commands neither wait for the server's imports
 # nor need its packages.
 _COMMANDS: Mapping[str, tuple[str, str]] = {
-    "up": ("spacelink.cli.up:up", "Run a server and a simulated fleet, for a first look."),
+    "up": ("spacelink.cli.up:up", "Run a server, the REST bridge and a simulated fleet, for a first look."),
     "server": ("spacelink_server.command:server", "Run the gRPC server."),
     "rest": ("spacelink_rest.command:rest", "Run the REST bridge."),
     "db": ("spacelink_server.db_command:db", "Upgrade the schema of the server's store."),

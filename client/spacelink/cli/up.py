@@ -13,7 +13,7 @@ import sys
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _HOST, _, _DATA_PORT = DEFAULT_TARGET.rpartition(":")
 _ADMIN_PORT = DEFAULT_ADMIN_TARGET.rpartition(":")[2]
+_REST_PORT, _REST_ADMIN_PORT = "8000", "9090"
 _DEVICES = [f"dish-{number:02}" for number in range(1, 9)]
 
 # A cold start on a busy small machine, migrations included, takes a few seconds.
@@ -55,7 +56,7 @@ _READY = re.compile(r"ready data=(\S+) admin=(\S+)")
     help="End after a while, such as 20s, 5m, 1h. Default: at Ctrl-C.",
 )
 def up(data_dir: Path | None, seconds: float | None) -> None:
-    """Run a server and a small simulated fleet, for a first look.
+    """Run a server, the REST bridge and a small simulated fleet, for a first look.
 
     Prints the addresses and what to try with them, then shows the fleet live.
     Everything listens on loopback only and ends with this command.
@@ -106,18 +107,23 @@ async def _until_stopped(work: Coroutine[Any, Any, None], seconds: float | None)
 
 async def _serve(data_dir: Path, remark: str) -> None:
     async with AsyncExitStack() as stack:
-        listen, admin_listen = _listen(_DATA_PORT), _listen(_ADMIN_PORT)
         server = await Child.start(
             "server",
-            *("--data-dir", str(data_dir), "--listen", listen, "--admin-listen", admin_listen),
+            *("--data-dir", str(data_dir), "--trusted-proxy", f"{_HOST}/32"),
+            *("--listen", _listen(_DATA_PORT), "--admin-listen", _listen(_ADMIN_PORT)),
             log_file=data_dir / "server.log",
             is_read=True,
         )
         stack.push_async_callback(server.stop)
-        ready = _READY.match(await server.first_line(_READY_SECONDS))
-        if ready is None:
-            raise click.ClickException("the server did not say that it is ready")
-        address, admin_address = ready.groups()
+        address, admin_address = await _addresses(server)
+        bridge = await Child.start(
+            "rest",
+            *("--server", address, "--admin-server", admin_address),
+            *("--listen", _listen(_REST_PORT), "--admin-listen", _listen(_REST_ADMIN_PORT)),
+            log_file=data_dir / "rest.log",
+            is_read=True,
+        )
+        stack.push_async_callback(bridge.stop)
         files = write_tokens(data_dir, _DEVICES)
         await create_accounts(admin_address, files.visitor)
         agent = await Child.start(
@@ -128,11 +134,21 @@ async def _serve(data_dir: Path, remark: str) -> None:
             log_file=data_dir / "agent.log",
         )
         stack.push_async_callback(agent.stop)
-        click.echo(_introduction(address, admin_address, f"{data_dir}{remark}", files))
+        planes = _Planes(address, admin_address, *await _addresses(bridge))
+        click.echo(_introduction(planes, f"{data_dir}{remark}", files))
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(server.ended())
-            tasks.create_task(agent.ended())
+            for child in (server, bridge, agent):
+                tasks.create_task(child.ended())
             tasks.create_task(_show(address, files.visitor))
+
+
+async def _addresses(child: Child) -> tuple[str, str]:
+    """Wait until a child is ready, and give its addresses."""
+    line = await child.first_line(_READY_SECONDS)
+    ready = _READY.match(line)
+    if ready is None:
+        raise click.ClickException(f"expected to be told that it is ready, not {line!r}")
+    return ready[1], ready[2]
 
 
 def _listen(port: str) -> str:
@@ -148,16 +164,27 @@ def _listen(port: str) -> str:
     return f"{_HOST}:{port}"
 
 
-def _introduction(address: str, admin_address: str, data: str, files: TokenFiles) -> str:
-    command, device, viewer = _command(), _DEVICES[0], ACCOUNTS[-1]
-    settings = _settings(address, admin_address, files)
+class _Planes(NamedTuple):
+    """Where everything listens."""
+
+    data: str
+    admin: str
+    rest: str
+    rest_admin: str
+
+
+def _introduction(planes: _Planes, data: str, files: TokenFiles) -> str:
+    command, device, admin, viewer = _command(), _DEVICES[0], ACCOUNTS[0], ACCOUNTS[-1]
+    settings = _settings(planes.data, planes.admin, files)
     exports = "\n".join(f"  export {name}={shlex.quote(value)}" for name, value in settings)
     accounts = "\n".join(f"  {name:<16}  {password:<11}  {role}" for name, password, role in ACCOUNTS)
     return f"""
 SpaceLink is running, with {len(_DEVICES)} simulated terminals.
 
-  data plane   {address}
-  admin plane  {admin_address}
+  data plane   {planes.data}
+  admin plane  {planes.admin}
+  REST         http://{planes.rest}/docs
+  REST admin   http://{planes.rest_admin}/docs
   data         {data}
   token        {files.visitor}
 
@@ -174,7 +201,10 @@ In another terminal, try:
   {command} token graph
   SPACELINK_TOKEN=$(cat "$SPACELINK_TOKEN_FILE") grpcurl -plaintext \\
     -expand-headers -H 'authorization: Bearer ${{SPACELINK_TOKEN}}' \\
-    -d '{{"device_ids": ["{device}"]}}' {address} spacelink.v1.TelemetryService/ListLatestTelemetry
+    -d '{{"device_ids": ["{device}"]}}' {planes.data} spacelink.v1.TelemetryService/ListLatestTelemetry
+  curl -sS -d 'username={admin.name}&password={admin.password}' http://{planes.rest}/v1/auth/token
+  curl -sS -H "Authorization: Bearer $(cat "$SPACELINK_TOKEN_FILE")" \\
+    'http://{planes.rest}/v1/telemetry/?device_id={device}&limit=3'
 
 Demo accounts, which no other server has:
 

@@ -68,6 +68,11 @@ class BanList:
         self._reading = asyncio.Lock()
 
     @property
+    def tokens(self) -> int:
+        """How many tokens and signatures are banned."""
+        return sum(len(found.digests) + len(found.token_ids) for found in self._bans.values())
+
+    @property
     def known(self) -> bool:
         """Whether the list is recent enough to let anybody in."""
         return self._clock() < self._known_until

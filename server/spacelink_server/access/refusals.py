@@ -21,10 +21,15 @@ _FLUSH_SECONDS = 60.0
 
 
 class Refusals:
-    """The calls refused since they were last written down, by tenant, method and reason."""
+    """The calls refused since they were last written down, by tenant, method and reason.
+
+    Attributes:
+        totals: all there were since the start, by reason.
+    """
 
     def __init__(self, database: Database) -> None:
         """Make it with the database where the audit trails are."""
+        self.totals: Counter[str] = Counter()
         self._database = database
         self._counts: Counter[tuple[str, str, str]] = Counter()
 
@@ -38,6 +43,7 @@ class Refusals:
             reason: why it was refused.
         """
         self._counts[tenant_id or ANY, method, reason] += 1
+        self.totals[reason] += 1
 
     async def flush(self) -> None:
         """Write down what was counted: an event for each tenant.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from spacelink_server.errors import STORE_RETRY_SECONDS
+from spacelink_server.ingest.counts import IngestCounts
 from spacelink_server.ingest.validation import InvalidBatchError, segments_of_all
 from spacelink_server.storage.store import (
     CommitGroup,
@@ -68,6 +70,7 @@ class _Batch:
     batch: WellFormedBatch | None
     size: int
     rejection: Rejection | None
+    put_at: float = 0.0
 
 
 _Request = TypeVar("_Request")
@@ -79,6 +82,7 @@ class _Call(Generic[_Request, _Answer]):
     request: _Request
     answer: asyncio.Future[_Answer]
     size: int = 0
+    put_at: float = 0.0
 
 
 _Item: TypeAlias = _Batch | _Call[Submission, bool] | _Call[StreamKey, StreamPosition]
@@ -86,12 +90,21 @@ _Item: TypeAlias = _Batch | _Call[Submission, bool] | _Call[StreamKey, StreamPos
 
 @dataclass(slots=True)
 class _Group:
-    """What goes into one transaction, and who waits for it."""
+    """What goes into one transaction, and who waits for it.
+
+    Attributes:
+        dropped: how many of a stream's batches will never come.
+        batch_count: batches, whatever becomes of them.
+        oldest: when the first of all this was queued, as perf_counter tells.
+    """
 
     advances: dict[CommitListener, StreamAdvance] = field(default_factory=dict)
     submissions: list[_Call[Submission, bool]] = field(default_factory=list)
     opens: list[_Call[StreamKey, StreamPosition]] = field(default_factory=list)
+    dropped: Counter[CommitListener] = field(default_factory=Counter)
     size: int = 0
+    batch_count: int = 0
+    oldest: float = 0.0
 
 
 class Committer:
@@ -99,6 +112,9 @@ class Committer:
 
     While one group is being committed in a thread, the next one gathers on the
     event loop; so groups grow with the load and nobody waits for a timer.
+
+    Attributes:
+        counts: what was committed.
     """
 
     def __init__(
@@ -119,6 +135,7 @@ class Committer:
             on_health: called with False when the store fails, with True when
                 it works again.
         """
+        self.counts = IngestCounts()
         self._store = store
         self._feed = feed
         self._queue_bytes = queue_bytes
@@ -131,6 +148,11 @@ class Committer:
         self._room.set()
         self._closing = False
         self._writer = writer
+
+    @property
+    def queued_bytes(self) -> int:
+        """Payload that waits for its commit."""
+        return self._queued_bytes
 
     @property
     def has_room(self) -> bool:
@@ -186,6 +208,7 @@ class Committer:
                 await self._work.wait()
                 continue
             group = self._take()
+            start = perf_counter()
             try:
                 result = await loop.run_in_executor(self._writer, self._store.commit, _request(group))
             except StoreUnavailableError as error:
@@ -195,6 +218,7 @@ class Committer:
                 await self._fail(group, StoreUnavailableError(str(error)))
             else:
                 self._succeed(group, result)
+                self._count(group, start)
 
     async def watch_health(self) -> None:
         """Probe a store that failed until it works again; runs for ever."""
@@ -218,6 +242,7 @@ class Committer:
         self._work.set()
 
     def _put(self, item: _Item) -> None:
+        item.put_at = perf_counter()
         self._queue.append(item)
         self._queued_bytes += item.size
         if self._queued_bytes >= self._queue_bytes:
@@ -225,7 +250,7 @@ class Committer:
         self._work.set()
 
     def _take(self) -> _Group:
-        group = _Group()
+        group = _Group(oldest=self._queue[0].put_at)
         batches: list[_Batch] = []
         while self._queue and group.size < _GROUP_BYTES:
             item = self._queue.popleft()
@@ -237,6 +262,7 @@ class Committer:
             else:
                 group.opens.append(item)
         _append_all(group, batches)
+        group.batch_count = len(batches) + len(group.submissions)
         return group
 
     def _succeed(self, group: _Group, result: CommitResult) -> None:
@@ -246,6 +272,7 @@ class Committer:
             if advanced:
                 listener.committed(advance.sequence)
                 self._feed.publish(advance.tenant_id, advance.segments)
+                self.counts.add_advance(advance, group.dropped[listener])
             else:
                 fenced.append(listener)
                 listener.fenced()
@@ -253,12 +280,20 @@ class Committer:
             _answer(submission.answer, stored)
             if stored:
                 self._feed.publish(submission.request.tenant_id, submission.request.segments)
+                self.counts.add_batches(1, submission.request.segments)
         for opened, position in zip(group.opens, result.positions, strict=True):
             _answer(opened.answer, position)
         self._discard(fenced)
 
+    def _count(self, group: _Group, start: float) -> None:
+        end = perf_counter()
+        self.counts.group_sizes.add(group.batch_count + len(group.opens))
+        self.counts.commit_seconds.add(end - start)
+        self.counts.ack_seconds.add(end - group.oldest, group.batch_count)
+
     async def _fail(self, group: _Group, error: StoreUnavailableError) -> None:
         self._release(group)
+        self.counts.failures += 1
         if self._healthy:
             logger.error("store unavailable: %s", error)
         await self._set_health(False)
@@ -324,6 +359,8 @@ def _append(group: _Group, batch: _Batch, segments: Iterable[Segment]) -> None:
         advance.segments.extend(segments)
     if batch.rejection is not None:
         advance.rejected.append(batch.rejection)
+    elif batch.batch is None:
+        group.dropped[listener] += batch.last_sequence - batch.first_sequence + 1
 
 
 def _request(group: _Group) -> CommitGroup:

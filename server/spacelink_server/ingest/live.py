@@ -95,6 +95,9 @@ class LiveFeed:
         self._watchers: set[Watcher] = set()
         self._closed = False
 
+    def __len__(self) -> int:
+        return len(self._watchers)
+
     def watchers(self, tenant_id: str) -> list[Watcher]:
         """Give a tenant's watchers."""
         return [watcher for watcher in self._watchers if watcher.tenant_id == tenant_id]

@@ -21,6 +21,9 @@ class StreamRegistry:
         self._empty.set()
         self._draining = False
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     @property
     def draining(self) -> bool:
         """Whether no more streams are taken."""

@@ -56,7 +56,11 @@ class Schedule:
 
 
 class Maintenance:
-    """Compacts, rolls up and deletes; any number of servers may run it on one store."""
+    """Compacts, rolls up and deletes; any number of servers may run it on one store.
+
+    Attributes:
+        failures: how many passes ended early, because the store failed or for a fault.
+    """
 
     def __init__(
         self,
@@ -71,11 +75,18 @@ class Maintenance:
             schedule: when to do what.
             clock: gives nanoseconds since 1970 UTC.
         """
+        self.failures = 0
         self._store = store
         self._schedule = schedule or Schedule()
         self._clock = clock
         self._stopping = threading.Event()
         self._retained_at = -_RETENTION_SECONDS
+        self._caught_up_at = time.monotonic()
+
+    @property
+    def lag_seconds(self) -> float:
+        """How old what was committed may be and still wait: since the last pass that left nothing began."""
+        return time.monotonic() - self._caught_up_at
 
     async def run(self) -> None:
         """Do a pass after each interval until cancelled; then no work is under way any more."""
@@ -93,21 +104,27 @@ class Maintenance:
         Raises:
             StoreUnavailableError: the store failed; what was done stays done.
         """
-        retains = time.monotonic() - self._retained_at >= _RETENTION_SECONDS
+        start = time.monotonic()
+        retains = start - self._retained_at >= _RETENTION_SECONDS
+        leaves_nothing = True
         for tenant_id in self._tenants():
-            self._maintain(tenant_id)
+            leaves_nothing &= self._maintain(tenant_id)
             if retains:
                 self._retain(tenant_id)
         if retains:
             self._retained_at = time.monotonic()
+        if leaves_nothing:
+            self._caught_up_at = start
 
     def _try_pass(self) -> None:
         try:
             self.run_pass()
         except StoreUnavailableError as error:
+            self.failures += 1
             # Whoever commits says so, louder.
             logger.debug("maintenance: %s", error)
         except Exception:
+            self.failures += 1
             logger.exception("maintenance failed")
 
     def _tenants(self) -> Iterator[str]:
@@ -116,14 +133,16 @@ class Maintenance:
             yield tenant_id
             after = tenant_id
 
-    def _maintain(self, tenant_id: str) -> None:
+    def _maintain(self, tenant_id: str) -> bool:
+        """Do a tenant's work; tell whether nothing is left."""
         limits = self._store.read(partial(retention.cutoffs, tenant_id=tenant_id, now=self._clock()))
-        self._take_in(tenant_id, limits)
+        leaves_nothing = self._take_in(tenant_id, limits)
         for window_seconds in (HOUR, DAY):
             self._close(tenant_id, window_seconds, limits)
+        return leaves_nothing
 
-    def _take_in(self, tenant_id: str, limits: Cutoffs) -> None:
-        """Take in what has arrived, device by device, until nothing is left."""
+    def _take_in(self, tenant_id: str, limits: Cutoffs) -> bool:
+        """Take in what has arrived, device by device, until nothing is left; False: until the time is up."""
         # More may arrive all the time; the other work must have its turn.
         deadline = time.monotonic() + self._schedule.interval
         after, is_complete = "", True
@@ -137,9 +156,10 @@ class Maintenance:
                 is_complete &= arrivals.is_complete
                 after = arrivals.reached
             elif is_complete:
-                return
+                return True
             else:
                 after, is_complete = "", True
+        return False
 
     def _close(self, tenant_id: str, window_seconds: int, limits: Cutoffs) -> None:
         """Close the windows that ended a while ago."""

@@ -50,7 +50,11 @@ _MAX_WAITING_BYTES = 16 * 1024 * 1024
 
 
 class IncidentDetection:
-    """Judges what is committed through this server."""
+    """Judges what is committed through this server.
+
+    Attributes:
+        left_out: how many batches were not judged, because it was too much at once.
+    """
 
     def __init__(
         self,
@@ -74,7 +78,8 @@ class IncidentDetection:
         self._watches: dict[str, TenantWatch] = {}
         self._waiting: dict[str, dict[str, list[Segment]]] = {}
         self._waiting_bytes = 0
-        self._left_out = 0
+        self.left_out = 0
+        self._left_out_before = 0
         self._unwritten: dict[str, list[Change]] = {}
         self._steps = 0
 
@@ -86,7 +91,7 @@ class IncidentDetection:
             if segment.last_time < oldest:
                 continue
             if self._waiting_bytes >= _MAX_WAITING_BYTES:
-                self._left_out += 1
+                self.left_out += 1
                 continue
             self._waiting_bytes += len(segment.payload)
             waiting.setdefault(segment.device_id, []).append(segment)
@@ -102,9 +107,9 @@ class IncidentDetection:
             UnavailableError: the store failed; what was found is written in the next step.
         """
         waiting, self._waiting, self._waiting_bytes = self._waiting, {}, 0
-        if self._left_out:
-            logger.warning("too much at once: %d batches are not searched for incidents", self._left_out)
-            self._left_out = 0
+        if left_out := self.left_out - self._left_out_before:
+            logger.warning("too much at once: %d batches are not searched for incidents", left_out)
+            self._left_out_before = self.left_out
         for tenant_id, segments in waiting.items():
             await self._judge(tenant_id, segments)
         if self._steps % _SILENCE_STEPS == 0:

@@ -137,6 +137,12 @@ def due(connection: sa.Connection, now: int, limit: int) -> list[tuple[str, str]
     return [(tenant_id, webhook_id) for tenant_id, webhook_id in connection.execute(query)]
 
 
+def pending(connection: sa.Connection) -> int:
+    """Count what is yet to be sent, to all webhooks; no dead letters."""
+    query = sa.select(sa.func.count()).where(_d.next_attempt_time_unix_nano.is_not(None))
+    return connection.execute(query.select_from(webhook_deliveries)).scalar_one()
+
+
 def claim(
     connection: sa.Connection, tenant_id: str, webhook_id: str, now: int, lost_at: int, limit: int
 ) -> list[Delivery]:

@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 # How late an event is sent: a look at an index that has nothing takes 0.1 ms.
 _POLL_SECONDS = 0.5
 
+# As often as Prometheus looks: counting goes over all that waits.
+_COUNT_SECONDS = 15.0
+
 # How many webhooks are served at once: receivers that hang keep the others
 # waiting only where there are so many of them.
 _MAX_WEBHOOKS = 64
@@ -51,7 +54,13 @@ _CLOSE_SECONDS = 2.0
 
 
 class Deliverer:
-    """Delivers what is due. Used on one event loop."""
+    """Delivers what is due. Used on one event loop.
+
+    Attributes:
+        pending: how many events there were to be sent when they were last counted,
+            by whichever server.
+        attempts: how many there were of this one, by whether they failed.
+    """
 
     def __init__(self, database: Database, sender: Sender, clock: Callable[[], int] = time.time_ns) -> None:
         """Make a deliverer; run delivers.
@@ -61,6 +70,8 @@ class Deliverer:
             sender: makes attempts.
             clock: gives nanoseconds since 1970 UTC.
         """
+        self.pending = 0
+        self.attempts = {"delivered": 0, "failed": 0}
         self._database = database
         self._sender = sender
         self._clock = clock
@@ -76,7 +87,9 @@ class Deliverer:
 
     async def run(self) -> None:
         """Deliver for ever."""
-        await repeat(_POLL_SECONDS, self.step, "delivering webhooks")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(repeat(_POLL_SECONDS, self.step, "delivering webhooks"))
+            tasks.create_task(repeat(_COUNT_SECONDS, self.count, "counting what webhooks wait for"))
 
     async def step(self) -> None:
         """Begin to serve the webhooks that have something due.
@@ -90,6 +103,14 @@ class Deliverer:
         for name in found:
             if name not in self._serving and len(self._serving) < _MAX_WEBHOOKS:
                 self._serving[name] = asyncio.create_task(self._serve(*name))
+
+    async def count(self) -> None:
+        """Count what is yet to be sent.
+
+        Raises:
+            UnavailableError: the store failed.
+        """
+        self.pending = await self._database.read(outbox.pending)
 
     async def idle(self) -> None:
         """Wait until nothing is being sent."""
@@ -156,6 +177,7 @@ class Deliverer:
         )
         outcome = await self._sender.attempt(webhook, message)
         now = self._clock()
+        self.attempts["failed" if outcome.error else "delivered"] += 1
         if outcome.error:
             # Disabling it is told to the audit trail, whose appends must be alone.
             await self._database.write(lambda c: settling.failed(c, delivery, outcome, now))

@@ -52,18 +52,16 @@ def finish(process: subprocess.Popen[str]) -> int:
 
 
 def children_using(directory: Path) -> list[int]:
-    """Find the processes that were started with a directory among their arguments."""
+    """Find the children of what was started with a directory for temporary files."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            command = entry.read_bytes().split(b"\0")
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            environment = (entry / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if (
-            any(str(directory).encode() in argument for argument in command)
-            and b"spacelink.cli._child" in command
-        ):
-            found.append(int(entry.parent.name))
+        if b"spacelink.cli._child" in command and f"TMPDIR={directory}".encode() in environment:
+            found.append(int(entry.name))
     return found
 
 
@@ -93,15 +91,17 @@ def paste(*commands: str) -> str:
 def test_the_suggested_commands_work_while_it_runs(tmp_path: Path) -> None:
     process = start(temporary=tmp_path)
     text = read_until(process, r"8 devices, [1-9]")
-    assert len(children_using(tmp_path)) == 2
+    assert len(children_using(tmp_path)) == 3
     suggested = suggestions(text)
     settings = [line for line in suggested if line.startswith("export ")]
     assert settings[0].startswith(f"export SPACELINK_TOKEN_FILE={tmp_path}/")
     commands = suggested[len(settings) :]
-    assert len(commands) == 7
+    assert len(commands) == 9
+    expected = "dish-01|latency_ms|customer|tenant = default|access_token"
     for command in commands:
-        if "grpcurl" not in command or shutil.which("grpcurl"):
-            assert re.search("dish-01|latency_ms|read_only|tenant = default", paste(*settings, command))
+        program = re.search("grpcurl|curl", command)
+        if program is None or shutil.which(program[0]):
+            assert re.search(expected, paste(*settings, command))
     process.send_signal(signal.SIGINT)
     assert finish(process) == 0
     assert children_using(tmp_path) == []
@@ -112,8 +112,8 @@ def test_the_demo_accounts_log_in_and_do_what_their_roles_allow(tmp_path: Path) 
     process = start("--data-dir", str(tmp_path / "keep"), temporary=tmp_path)
     text = read_until(process, "Ctrl-C ends it")
     settings = [line for line in suggestions(text) if line.startswith("export ")]
-    accounts = re.findall(r"^  (\w+) +(\w+) +(admin|partner|customer|read_only)$", text, re.MULTILINE)
-    assert len(accounts) == 4
+    accounts = re.findall(r"^  (\w+) +(\w+) +(admin|partner|customer)$", text, re.MULTILINE)
+    assert len(accounts) == 3
     for name, password, role in accounts:
         login = f"{SHELL_COMMAND} session login {name} --password-file -"
         show = f"{SHELL_COMMAND} session show --token-file -"
@@ -188,7 +188,7 @@ def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     read_until(process, "Ctrl-C ends it")
     deadline = time.monotonic() + DEADLINE_SECONDS
     # A child has its parent's command line for a moment.
-    while len(children_using(tmp_path)) < 2 and time.monotonic() < deadline:
+    while len(children_using(tmp_path)) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.kill()
     finish(process)

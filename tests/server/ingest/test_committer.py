@@ -11,6 +11,7 @@ from spacelink_server.ingest import committer as module
 from spacelink_server.ingest.committer import Committer
 from spacelink_server.ingest.live import LiveFeed, Watcher
 from spacelink_server.storage.store import (
+    Rejection,
     StoreUnavailableError,
     StreamAdvance,
     StreamKey,
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from spacelink.v1.telemetry_pb2 import TelemetryBatch
     from spacelink_server.storage.segments import AnySegment, Segment
-    from spacelink_server.storage.store import Rejection
 
 TENANT = "t"
 QUEUE_BYTES = 10_000
@@ -418,3 +418,61 @@ async def test_advances_say_what_must_be(harness: Harness) -> None:
     harness.committer.advance(listener, 1, 3, parsed(one.payload), 1)
     await until(lambda: listener.heard)
     assert harness.store.groups[-1].advances == [StreamAdvance(TENANT, "s", 1, 0, 3, [one])]
+
+
+# Counts
+
+
+async def test_what_is_committed_is_counted_once(harness: Harness) -> None:
+    listener, stale = await harness.open("s"), await harness.open("stale")
+    await harness.open("stale")
+    counts = harness.committer.counts
+    await harness.hold()
+    before = counts.ack_seconds.cumulative()[-1]
+    one, two = segment("a", 0), segment("a", 1)
+    harness.send(listener, 1, one)
+    harness.advance(listener, 2, batch("a", offsets=[2], latency_ms=[-1.0]))
+    harness.committer.advance(listener, 3, 6, None, 0)
+    harness.committer.advance(listener, 7, 7, None, 0, Rejection(7, "DEVICE_DENIED", "not this one"))
+    harness.send(stale, 1, segment("b"))
+    repeat = Submission(TENANT, "r", [two])
+    submissions = [asyncio.create_task(harness.committer.submit(repeat, 1)) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert counts.batches == 0
+    harness.store.gate.set()
+    await asyncio.gather(*submissions)
+    await until(lambda: counts.ack_seconds.cumulative()[-1] >= before + 8)
+    # Neither what is fenced nor what was stored before.
+    assert (counts.batches, counts.samples) == (2, one.sample_count + two.sample_count)
+    assert counts.payload_bytes == len(one.payload) + len(two.payload)
+    # That of hold is dropped, too.
+    assert counts.dropped == 1 + 4
+    assert counts.rejected == {"VALUE_OUT_OF_RANGE": 1, "DEVICE_DENIED": 1}
+    assert counts.failures == 0
+
+
+async def test_commits_are_counted_by_their_size_and_time(harness: Harness) -> None:
+    listener = await harness.open("s")
+    await harness.hold()
+    for sequence in range(1, 21):
+        harness.send(listener, sequence, segment("a", sequence))
+    harness.store.gate.set()
+    counts = harness.committer.counts
+    await until(lambda: counts.ack_seconds.cumulative()[-1] == 21)
+    # Two streams opened, the batch of hold, and all that gathered behind it.
+    sizes = dict(zip((*counts.group_sizes.bounds, "more"), counts.group_sizes.cumulative(), strict=True))
+    assert sizes == {1: 3, 4: 3, 16: 3, 64: 4, 256: 4, 1024: 4, 4096: 4, "more": 4}
+    assert counts.group_sizes.sum == 23
+    assert counts.commit_seconds.cumulative()[-1] == 4
+    # Batches waited for the commit before theirs, too.
+    assert counts.ack_seconds.sum > counts.commit_seconds.sum > 0
+
+
+async def test_commits_that_fail_are_counted(harness: Harness) -> None:
+    listener = await harness.open("s")
+    harness.store.break_down()
+    harness.send(listener, 1, segment("a"))
+    await until(lambda: listener.heard)
+    counts = harness.committer.counts
+    assert (counts.failures, counts.batches, harness.committer.queued_bytes) == (1, 0, 0)
+    harness.store.error = None

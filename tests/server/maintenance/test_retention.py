@@ -19,25 +19,25 @@ from tests.server.stored import maintain, newest_sample, stored_samples
 
 if TYPE_CHECKING:
     from spacelink.columns import TelemetryColumns
-    from spacelink_server.storage.sqlite import SqliteStore
+    from spacelink_server.storage.sql_store import SqlStore
 
 NOW = T0 + 10 * DAY + 5 * HOUR
 RAW_START = T0 + 7 * DAY
 ROLLUP_START = T0 + 4 * DAY
 
 
-def keep(store: SqliteStore, raw_days: int, rollup_days: int) -> None:
+def keep(store: SqlStore, raw_days: int, rollup_days: int) -> None:
     tenant = Tenant(TENANT, "", 0, 0, (), 0, raw_days, rollup_days)
     store.transact(partial(tenants.insert, tenant=tenant))
 
 
-def ten_days(store: SqliteStore) -> list[TelemetryColumns]:
+def ten_days(store: SqlStore) -> list[TelemetryColumns]:
     batches = [some_samples(n, DEVICES[0], n * DAY, 200, 400 * SECOND) for n in range(10)]
     submit(store, *batches)
     return batches
 
 
-def test_what_is_past_its_time_is_deleted_by_whole_days(store: SqliteStore) -> None:
+def test_what_is_past_its_time_is_deleted_by_whole_days(store: SqlStore) -> None:
     keep(store, 3, 6)
     samples = merge(ten_days(store))
     submit(store, some_samples(99, DEVICES[1], 0, 50))
@@ -51,7 +51,7 @@ def test_what_is_past_its_time_is_deleted_by_whole_days(store: SqliteStore) -> N
     assert count_rows(store, pending_windows) == 0
 
 
-def test_rollups_outlive_their_samples(store: SqliteStore) -> None:
+def test_rollups_outlive_their_samples(store: SqlStore) -> None:
     batches = ten_days(store)
     maintain(store, NOW)
     before = {seconds: rollups_of(store, seconds) for seconds in (MINUTE, HOURS, DAYS)}
@@ -68,14 +68,14 @@ def test_rollups_outlive_their_samples(store: SqliteStore) -> None:
     assert stored_samples(store, TENANT, DEVICES[0], 0, RAW_START) == []
 
 
-def test_without_a_retention_all_is_kept(store: SqliteStore) -> None:
+def test_without_a_retention_all_is_kept(store: SqlStore) -> None:
     keep(store, 0, 0)
     samples = merge(ten_days(store))
     maintain(store, NOW + 1000 * DAY)
     assert stored_samples(store, TENANT, DEVICES[0]) == samples_in([samples.encode()])
 
 
-def test_the_newest_sample_goes_with_its_day(store: SqliteStore) -> None:
+def test_the_newest_sample_goes_with_its_day(store: SqlStore) -> None:
     keep(store, 3, 0)
     submit(store, some_samples(1, DEVICES[0], 0, 50))
     maintain(store, T0 + HOUR)
@@ -84,7 +84,7 @@ def test_the_newest_sample_goes_with_its_day(store: SqliteStore) -> None:
     assert newest_sample(store, TENANT, DEVICES[0]) is None
 
 
-def test_old_request_ids_are_forgotten_and_streams_are_not(store: SqliteStore) -> None:
+def test_old_request_ids_are_forgotten_and_streams_are_not(store: SqlStore) -> None:
     submit(store, some_samples(1, DEVICES[0], 0, 5))
     requests = [Submission(TENANT, f"request-{number}") for number in range(1500)]
     store.commit(

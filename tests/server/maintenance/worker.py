@@ -6,31 +6,33 @@ import threading
 from typing import TYPE_CHECKING
 
 from spacelink_server.maintenance.maintenance import Maintenance, Schedule
-from spacelink_server.storage.sqlite import SqliteStore
+from spacelink_server.storage import intake
 from spacelink_server.storage.store import CommitGroup, Submission
 from tests.server.maintenance.fleet import DEVICES, TENANT, some_samples
 from tests.server.samples import HOUR, SECOND, T0, validated
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
-    from pathlib import Path
 
     from spacelink.columns import TelemetryColumns
+    from tests.server.stores import Place
 
-BATCHES = 60
+BATCHES = 40
 WORKERS = 2
 END = T0 + 30 * HOUR
 
 
 def batches(seed: int) -> list[TelemetryColumns]:
     """Give the batches of a seed: most of them are late, many overlap."""
-    starts = [(n * 7 % 29) * HOUR + n * 400 * SECOND for n in range(BATCHES)]
-    return [some_samples(seed + n, DEVICES[n % len(DEVICES)], start, 500) for n, start in enumerate(starts)]
+    starts = [(n * 7 % 29) * HOUR + n * 600 * SECOND for n in range(BATCHES)]
+    return [some_samples(seed + n, DEVICES[n % len(DEVICES)], start, 300) for n, start in enumerate(starts)]
 
 
-def work(directory: Path, seed: int, started: Event) -> None:
+def work(place: Place, seed: int, started: Event) -> None:
     """Store the batches of a seed that are not stored yet, maintained by several workers meanwhile."""
-    store = SqliteStore(directory)
+    # Nobody watches what was committed a moment ago.
+    intake._SHARED_SECONDS = 0
+    store = place.open()
     ingested = threading.Event()
 
     def maintain() -> None:

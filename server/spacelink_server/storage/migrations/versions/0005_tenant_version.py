@@ -5,7 +5,7 @@ from alembic import op
 
 from spacelink_server.storage.types import name
 
-revision = "0009"
+revision = "0005"
 down_revision = "0004"
 
 

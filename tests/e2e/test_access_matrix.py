@@ -252,7 +252,7 @@ def expected_of(method: Method, scopes: str) -> Status:
     if not isinstance(rule, Access):
         assert rule in (PUBLIC, AUTHENTICATED)
         return LET_IN
-    if rule.tenant(method.request()) == "*":
+    if rule.tenant(method.request()) not in ("", "acme"):
         return "PERMISSION_DENIED", "WRONG_TENANT"
     if not any(_covers(scope, rule.scope) for scope in scopes.split()):
         return "PERMISSION_DENIED", "SCOPE_DENIED"

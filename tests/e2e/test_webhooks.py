@@ -38,7 +38,7 @@ async def call(server: ServerProcess, method: str, **fields: Any) -> Any:
 async def ban(server: ServerProcess, number: int) -> None:
     """Make an event."""
     async with server.admin_channel() as channel:
-        request = BanTokenRequest(digest=f"{number:064x}", reason=str(number))
+        request = BanTokenRequest(digest=f"{number:064x}", reason=str(number), tenant_id="default")
         await GovernanceServiceStub(channel).BanToken(request, timeout=DEADLINE)
 
 

@@ -7,6 +7,7 @@ without a line here.
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -176,7 +177,7 @@ def call(
         metadata.append(("x-spacelink-tenant", header))
     data = method.request(tenant_id).SerializeToString()
     try:
-        _answer(channel, method, data, metadata)
+        _retry(lambda: _answer(channel, method, data, metadata))
     except grpc.RpcError as error:
         if error.code() in _FAILING:
             raise
@@ -185,6 +186,18 @@ def call(
         status = error.code().name, from_rpc_error(error).reason
         return LET_IN if method.rule is PUBLIC and status in _ANSWERS_OF_PUBLIC_METHODS else status
     return LET_IN
+
+
+def _retry(work: Callable[[], None]) -> None:
+    """Do it again while the server cannot serve: a very busy one may be late to read the bans."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        try:
+            return work()
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _answer(channel: Any, method: Method, data: bytes, metadata: Any) -> None:

@@ -21,12 +21,13 @@ from spacelink.columns import TelemetryColumns
 from spacelink.errors import from_rpc_error
 from spacelink.token import Token
 from spacelink_rest.problems import http_status
+from tests.conftest import start_server
 from tests.gateway_rest.bridges import start_bridge
 from tests.gateway_rest.operations import Operation, operations
 from tests.gateway_rest.relay import Call, Relay, running_relay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
     Commit: TypeAlias = Callable[[], Awaitable[None]]
@@ -38,6 +39,14 @@ ROLES = ("admin", "partner", "customer", "read_only")
 OPEN = {"GET /healthz", "GET /readyz"}
 # How long the answer to a call may take of which only its beginning is wanted.
 ANSWER_SECONDS = 30.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Give a server of their own: others make the users whose logins are to fail here."""
+    server = start_server(tmp_path_factory.mktemp("decisions"), "--trusted-proxy", "127.0.0.1/32")
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,9 @@ class Cluster:
     def _spawn(self) -> subprocess.Popen[str]:
         settings = [f"-c{name}={value}" for name, value in self._settings.items()]
         command = [_program("postgres"), "-D", str(self.data), f"-k{self._directory}", *settings]
+        if setpriv := shutil.which("setpriv"):
+            # Tests that are killed must not leave a server behind.
+            command = [setpriv, "--pdeathsig", "QUIT", *command]
         with self._log.open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, **_identity())
 

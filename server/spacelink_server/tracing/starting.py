@@ -31,7 +31,7 @@ async def traced(endpoint: str) -> AsyncIterator[Tracing | None]:
         from spacelink_server.tracing.spans import Tracing  # noqa: PLC0415 - takes what may not be there
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"otlp_endpoint: traces need the package {error.name}: pip install 'spacelink[otel]'"
+            f"otlp_endpoint: traces need {error.name}, which is not installed: pip install 'spacelink[otel]'"
         ) from None
     tracing = Tracing(endpoint)
     try:

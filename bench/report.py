@@ -234,7 +234,9 @@ def show_minute(out: Console, minute: Minute) -> None:
 def show_soak(out: Console, found: Soak) -> None:
     """Print what a soak comes to."""
     table = _table(
-        f"{len(found.minutes)} minutes at {found.rate:,.0f} samples/s, capacity {found.capacity:,.0f}", ("",)
+        f"{len(found.minutes)} minutes at {found.rate:,.0f} samples/s; "
+        f"capacity {found.capacity:,.0f}, peak {found.peak:,.0f}",
+        ("",),
     )
     first, last = found.ends()
     for heading in (f"first {len(first)} min", f"last {len(last)} min", "last ÷ first", "no maintenance"):

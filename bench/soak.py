@@ -6,6 +6,7 @@ import re
 import statistics
 import tempfile
 import threading
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ _INTERVAL_SECONDS = 60.0
 _ALWAYS = "1s"
 _NEVER = "3650d"
 _RSS_SECONDS = 1.0
+_POLL_SECONDS = 0.2
 _SCRAPE_TIMEOUT = 30.0
 _SECOND = 1_000_000_000
 # Watchers end as CANCELLED.
@@ -85,7 +87,9 @@ class Soak:
     """A run.
 
     Attributes:
-        capacity: samples a second that are acked at most, with readers and maintenance at work.
+        peak: samples a second that are acked at most, with maintenance at work.
+        capacity: samples a second that are acked, compacted and rolled up; more can
+            be stored for a while, but not for ever.
         rate: samples a second that were sent after that.
         quiet: acks under that load with readers and without maintenance.
         minutes: what each minute with all of it was like.
@@ -93,6 +97,7 @@ class Soak:
         stored_twice_or_not: devices whose samples are not each stored once.
     """
 
+    peak: float = 0.0
     capacity: float = 0.0
     rate: float = 0.0
     quiet: LoadResult | None = None
@@ -136,18 +141,25 @@ def run(
         RuntimeError: the load failed, or a process died.
     """
     found = Soak()
-    with _serving(make_peer("--maintenance-interval", _ALWAYS), directory) as server:
+    port = free_port()
+    metrics = ("--metrics-listen", f"127.0.0.1:{port}")
+    with _serving(make_peer("--maintenance-interval", _ALWAYS, *metrics), directory) as server:
         say("calibrating")
-        with reader_process(server), load_process(_spec(server, batch_size, _CALIBRATION_SECONDS)) as load:
-            found.capacity = load.run().samples_per_second
+        spec = _spec(server, batch_size, _CALIBRATION_SECONDS)
+        with load_process(spec) as load:
+            start = time.monotonic()
+            result = load.run()
+            say("waiting for maintenance")
+            _wait_taken_in(port)
+            found.peak = result.samples_per_second
+            found.capacity = result.acked_samples / (time.monotonic() - start)
     found.rate = share * found.capacity
     with _serving(make_peer("--maintenance-interval", _NEVER), directory) as server:
         say(f"acks without maintenance at {found.rate:,.0f} samples/s")
         spec = _spec(server, batch_size, _QUIET_SECONDS, found.rate)
         with reader_process(server), load_process(spec) as load:
             found.quiet = load.run()
-    port = free_port()
-    with _serving(make_peer("--metrics-listen", f"127.0.0.1:{port}"), directory) as server:
+    with _serving(make_peer(*metrics), directory) as server:
         say("soaking")
         spec = _spec(server, batch_size, minutes * _INTERVAL_SECONDS, found.rate)
         with load_process(spec) as load, reader_process(server) as readers, _watching_rss(server.pid) as rss:
@@ -166,6 +178,13 @@ def run(
             text = f"{committed} committed, {result.acked_samples} acked"
             found.stored_twice_or_not["all"] = text
     return found
+
+
+def _wait_taken_in(port: int) -> None:
+    """Wait until maintenance has come to all that is stored by now."""
+    start = time.monotonic()
+    while _scrape(port)["spacelink_maintenance_lag_seconds"] > time.monotonic() - start:
+        time.sleep(_POLL_SECONDS)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spacelink_server.networks.cover import Question
 from spacelink_server.networks.measures import Measures, Voice, measure, nothing, voice
-from spacelink_server.networks.rolled_up import Question, rolled_up
+from spacelink_server.networks.rolled_up import rolled_up
 from spacelink_server.scoring import histogram
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ async def _scored(history: History, tenant_id: str, subject: Subject, start: int
         return measure(columns, np.zeros(len(columns), np.int64), 1, percentiles)
 
     def summed(device_ids: Sequence[str]) -> Measures:
-        return rolled_up(history.store, Question(tenant_id, device_ids, start, end, percentiles))
+        return rolled_up(history.store, Question(tenant_id, device_ids, start, end), percentiles)
 
     if (end - start) * len(subject.device_ids) <= _EXACT_NS:
         parts = await history.for_each(subject.device_ids, exact)

@@ -11,7 +11,7 @@ from spacelink_server.storage import reading
 from spacelink_server.storage.store import StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from spacelink.columns import TelemetryColumns
@@ -22,6 +22,8 @@ _T = TypeVar("_T")
 # So many devices are computed by one visit to a thread: enough for a visit not
 # to count, few enough for the work to end soon after its caller went away.
 _DEVICES_AT_ONCE = 16
+
+_DAY = 86_400 * 1_000_000_000
 
 
 class History:
@@ -76,3 +78,11 @@ class History:
             except StoreUnavailableError:
                 raise store_unavailable() from None
         return results
+
+
+def days(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cut a range at midnight (UTC), so that the samples of a year need not be in memory at once."""
+    while start < end:
+        following = min((start // (_DAY) + 1) * _DAY, end)
+        yield start, following
+        start = following

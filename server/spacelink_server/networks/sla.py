@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spacelink.v1 import network_pb2 as pb
+from spacelink_server.networks.history import days
 from spacelink_server.networks.measures import Measures, measure, nothing
-from spacelink_server.networks.watched import Question, Watched, days, watch
+from spacelink_server.networks.watched import Question, Watched, watch
 from spacelink_server.scoring import availability, objectives
 from spacelink_server.scoring.runs import Spans
 

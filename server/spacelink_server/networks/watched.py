@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from spacelink.v1.telemetry_pb2 import DeviceStatus
+from spacelink_server.networks.history import days
 from spacelink_server.networks.measures import samples_of
 from spacelink_server.scoring import runs
 from spacelink_server.scoring.runs import Sightings
@@ -119,14 +120,6 @@ def watch(history: History, question: Question) -> Watched:
     return found
 
 
-def days(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Cut a range at midnight (UTC), so that the samples of a year need not be in memory at once."""
-    while start < end:
-        following = min((start // (DAY * _SECOND) + 1) * DAY * _SECOND, end)
-        yield start, following
-        start = following
-
-
 class _Reader:
     """Takes in what rollups tell, and notes what has to be read from the samples."""
 
@@ -219,7 +212,9 @@ class _Reader:
         start, end = states.start_unix * _SECOND, (states.start_unix + window) * _SECOND
         # What is said before the range is no cause of an outage within it.
         is_inside = (start >= self._q.start) & (end <= self._q.end)
-        is_one_state: NDArray[np.bool_] = (states.state == rollup_states.UP) | (states.state != rollup_states.MIXED) & is_inside
+        is_one_state: NDArray[np.bool_] = (states.state == rollup_states.UP) | (
+            states.state != rollup_states.MIXED
+        ) & is_inside
         is_one_state &= states.longest_gap <= self._q.max_gap
         return is_one_state
 

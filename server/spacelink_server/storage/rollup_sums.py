@@ -70,18 +70,29 @@ def read_totals(
     device_ids: Sequence[str],
     window_seconds: int,
     span: tuple[int, int],
+    parts: tuple[int, int] | None = None,
 ) -> Sums:
     """Add the rollups of each device up, where there are any; histograms are left out.
 
+    Args:
+        connection: of a read transaction.
+        tenant_id: the tenant.
+        device_ids: the devices wanted, each once.
+        window_seconds: MINUTE, HOUR or DAY.
+        span: the first and the end of the starts wanted, seconds since 1970 UTC.
+        parts: where parts begin that are added up apart, and their length; None
+            means all together.
+
     Returns:
-        One window for each device, with the start of its first.
+        One window for each device and part, with the start of its first.
     """
     first, *summed = _COLUMNS
     times = (sa.func.min(first), sa.func.min(summed[0]), sa.func.max(summed[1]))
+    together = [_r.device_id] if parts is None else [_r.device_id, (first - parts[0]) // parts[1]]
     query = (
         sa.select(_r.device_id, *times, *(sa.func.sum(column) for column in summed[2:]))
         .where(*_within(tenant_id, device_ids, window_seconds, span))
-        .group_by(_r.device_id)
+        .group_by(*together)
     )
     rows = connection.execute(query).all()
     ids, *cells = list(zip(*rows, strict=True)) or [()] * (1 + len(_COLUMNS))
@@ -94,20 +105,21 @@ def read_latencies(
     device_ids: Sequence[str],
     window_seconds: int,
     span: tuple[int, int],
-) -> tuple[NDArray[np.int64], Histograms]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Histograms]:
     """Read histograms of latency.
 
     Returns:
-        Which device each is of, and the histograms.
+        Which device each is of, the start of its window, and the histograms.
     """
     rows = _fetch(
         connection,
-        sa.select(_r.device_id, _r.latency_ms_histogram).where(
+        sa.select(_r.device_id, _r.window_start_unix, _r.latency_ms_histogram).where(
             *_within(tenant_id, device_ids, window_seconds, span)
         ),
     )
-    ids, histograms = zip(*rows, strict=True) if rows else ((), ())
-    return _numbers(device_ids, ids), decode_histograms([data or b"" for data in histograms])
+    ids, starts, histograms = zip(*rows, strict=True) if rows else ((), (), ())
+    latency = decode_histograms([data or b"" for data in histograms])
+    return _numbers(device_ids, ids), np.array(starts, np.int64), latency
 
 
 def read_sums(

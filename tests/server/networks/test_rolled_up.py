@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from spacelink.columns import concatenate
+from spacelink_server.networks.cover import Question
 from spacelink_server.networks.measures import Measures, measure, nothing
-from spacelink_server.networks.rolled_up import Question, rolled_up
+from spacelink_server.networks.rolled_up import rolled_up
 from spacelink_server.scoring.histogram import RELATIVE_ERROR
 from spacelink_server.storage import reading
 from tests.server.samples import DAY, HOUR, SECOND, T0
@@ -55,8 +56,8 @@ def raw(store: SqlStore, device_ids: Sequence[str], start: int, end: int) -> Mea
 
 def check(store: SqlStore, start: int, end: int, device_ids: Sequence[str] = DEVICES) -> None:
     """Hold the measures of a range, in seconds from T0, against those of the samples."""
-    question = Question("default", device_ids, T0 + start * SECOND, T0 + end * SECOND, PERCENTILES)
-    found, expected = rolled_up(store, question), raw(store, device_ids, start, end)
+    question = Question("default", device_ids, T0 + start * SECOND, T0 + end * SECOND)
+    found, expected = rolled_up(store, question, PERCENTILES), raw(store, device_ids, start, end)
     for name in ("sample_count", "offline_count", "last_time"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
     for name in ("latency_mean_ms", "loss_percent"):
@@ -112,8 +113,8 @@ def test_rollups_are_used(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> N
     put_random(store, "a", 0, 2 * 3600, step=60)
     maintain(store, T0 + 10 * DAY)
     monkeypatch.setattr(reading, "read", lambda *_: pytest.fail("samples were read"))
-    question = Question("default", ["a"], T0 + 5 * MINUTE * SECOND, T0 + DAY, PERCENTILES)
-    assert rolled_up(store, question).sample_count.tolist() == [115]
+    question = Question("default", ["a"], T0 + 5 * MINUTE * SECOND, T0 + DAY)
+    assert rolled_up(store, question, PERCENTILES).sample_count.tolist() == [115]
 
 
 def test_a_store_of_either_kind(either_store: SqlStore) -> None:

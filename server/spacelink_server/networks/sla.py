@@ -10,7 +10,7 @@ import numpy as np
 
 from spacelink.v1 import network_pb2 as pb
 from spacelink_server.networks.history import days
-from spacelink_server.networks.measures import Measures, measure, nothing
+from spacelink_server.networks.measures import MEASURED, Measures, measure, nothing
 from spacelink_server.networks.watched import Question, Watched, watch
 from spacelink_server.scoring import availability, objectives
 from spacelink_server.scoring.runs import Spans
@@ -208,7 +208,7 @@ class _Assessor:
         for device, device_id in enumerate(question.device_ids):
             parts = []
             for start, end in days(*question.samples):
-                columns = self._history.columns(self._tenant_id, device_id, start, end)
+                columns = self._history.columns(self._tenant_id, device_id, start, end, MEASURED)
                 if columns is not None:
                     seen.add_samples(device, columns)
                 parts.append(self._intervals(columns, start, end))

@@ -14,7 +14,7 @@ import numpy as np
 
 from spacelink.v1.telemetry_pb2 import DeviceStatus
 from spacelink_server.networks.history import days
-from spacelink_server.networks.measures import samples_of
+from spacelink_server.networks.measures import SEEN, samples_of
 from spacelink_server.scoring import runs
 from spacelink_server.scoring.runs import Sightings
 from spacelink_server.storage import pending, retention, rollup_states, rollup_sums
@@ -114,7 +114,7 @@ def watch(history: History, question: Question) -> Watched:
     # All of it in one transaction: between two, samples move from segments to rollups.
     history.store.read(reader.read)
     for device, start, end in reader.ranges():
-        columns = history.columns(question.tenant_id, question.device_ids[device], start, end)
+        columns = history.columns(question.tenant_id, question.device_ids[device], start, end, SEEN)
         if columns is not None:
             found.add_samples(device, columns)
     return found

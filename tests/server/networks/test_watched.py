@@ -137,7 +137,9 @@ def test_samples_are_read_where_something_happened(
     maintain(store, T0 + 10 * DAY)
     read = []
 
-    def columns(_tenant: str, device_id: str, start: int, end: int) -> TelemetryColumns | None:
+    def columns(
+        _tenant: str, device_id: str, start: int, end: int, _metrics: object
+    ) -> TelemetryColumns | None:
         read.append((device_id, (start - T0) // SECOND, (end - T0) // SECOND))
         return History.columns(history, "default", device_id, start, end)
 

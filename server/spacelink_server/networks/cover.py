@@ -115,12 +115,6 @@ class Cover(ABC):
     def add_samples(self, device: int, columns: TelemetryColumns) -> None:
         """Add samples of a device, in time order, at least one."""
 
-    def add_whole(
-        self, connection: Connection, window: int, span: tuple[int, int], device_ids: Sequence[str]
-    ) -> Sequence[str]:
-        """Add devices all of whose rollups in a span can be used, if that is cheaper; give the others."""
-        return device_ids
-
     def add_all(self, store: Transactions) -> None:
         """Add all of the range. Blocks."""
         # All of it in one transaction: between two, samples move from segments to rollups.
@@ -131,11 +125,9 @@ class Cover(ABC):
                 for part in reading.read(store, q.tenant_id, q.device_ids[device], *day):
                     self.add_samples(device, reading.columns_of(part))
 
-    def is_beside_arrived(self, device: Counts, first_time: Counts, last_time: Counts) -> NDArray[np.bool_]:
-        """Tell which stretches of time have nothing in common with all that arrived of their devices."""
-        first, last = self._reach[:, device]
-        beside: NDArray[np.bool_] = (last_time < first) | (first_time > last)
-        return beside
+    def numbers(self, device_ids: Sequence[str]) -> Counts:
+        """Give the places of devices in the question."""
+        return np.array([self.number[device_id] for device_id in device_ids], np.int64)
 
     def _read(self, connection: Connection) -> None:
         q = self.question
@@ -171,8 +163,7 @@ class Cover(ABC):
     ) -> None:
         """Cover a span with rollups of a length, or with what is finer where these cannot be used."""
         q = self.question
-        rest = self.add_whole(connection, window, span, device_ids)
-        found = self.read_windows(connection, window, span, rest)
+        found = self.read_windows(connection, window, span, device_ids)
         usable = found.is_usable & ~self._is_touched(found) & (found.last_time < q.end)
         self.add_windows(usable)
         left = list(zip(found.device[~usable].tolist(), found.start_unix[~usable].tolist(), strict=True))
@@ -199,7 +190,8 @@ class Cover(ABC):
         touched = np.zeros(len(found.device), np.bool_)
         # As a rule what arrived last is behind all rollups; only of other devices
         # the segments are looked at one by one.
-        near = ~self.is_beside_arrived(found.device, found.first_time, found.last_time)
+        first, last = self._reach[:, found.device]
+        near = (found.first_time <= last) & (found.last_time >= first)
         for device in np.unique(found.device[near]):
             rows = np.flatnonzero(near & (found.device == device))
             spans = self._arrived[self._arrived[:, 0] == device]

@@ -61,39 +61,31 @@ class _Total(Cover):
     ) -> Windows:
         """Read the rollups of a length that start in a span of seconds."""
         sums = rollup_sums.read_sums(connection, self.question.tenant_id, device_ids, window, span)
-        self._read_last = sums._replace(device=self._numbers(device_ids)[sums.device])
+        self._read_last = sums._replace(device=self.numbers(device_ids)[sums.device])
         is_usable = np.ones(len(sums.device), np.bool_)
         return Windows(self._read_last.device, sums.start_unix, sums.first_time, sums.last_time, is_usable)
 
     def add_windows(self, rows: NDArray[np.bool_]) -> None:
         """Add some of the rollups that were read last."""
-        self._add_sums(self._read_last, rows)
-
-    def add_whole(
-        self, connection: Connection, window: int, span: tuple[int, int], device_ids: Sequence[str]
-    ) -> Sequence[str]:
-        """Add devices all of whose rollups in a span can be used; give the others.
-
-        The database adds these up, which is most of what there is to do.
-        """
-        q = self.question
-        totals = rollup_sums.read_totals(connection, q.tenant_id, device_ids, window, span, self._parts)
-        numbers = self._numbers(device_ids)
-        totals = totals._replace(device=numbers[totals.device])
-        usable = (totals.last_time < q.end) & self.is_beside_arrived(
-            totals.device, totals.first_time, totals.last_time
-        )
-        is_whole = ~np.isin(totals.device, totals.device[~usable])
-        self._add_sums(totals, is_whole)
-        whole = np.unique(totals.device[is_whole])
-        if len(whole):
-            covered = [q.device_ids[device] for device in whole.tolist()]
-            place, start_unix, latency = rollup_sums.read_latencies(
-                connection, q.tenant_id, covered, window, span
+        sums = self._read_last
+        cells = self._cells_of(sums.device, sums.start_unix * _SECOND)
+        for row, values in enumerate(
+            (
+                sums.sample_count,
+                sums.offline_count,
+                sums.latency_count,
+                sums.latency_sum,
+                sums.loss_count,
+                sums.loss_sum,
             )
-            cells = self._cells_of(whole[place], start_unix * _SECOND)
-            self._add_latencies(np.repeat(cells, np.diff(latency.offsets)), latency.buckets, latency.counts)
-        return [q.device_ids[device] for device in np.setdiff1d(numbers, whole).tolist()]
+        ):
+            self._sums[row] += np.bincount(cells[rows], values[rows], self._cells)
+        np.maximum.at(self._last_time, cells[rows], sums.last_time[rows])
+        lengths = np.diff(sums.latency.offsets)
+        kept = np.repeat(rows, lengths)
+        self._add_latencies(
+            np.repeat(cells[rows], lengths[rows]), sums.latency.buckets[kept], sums.latency.counts[kept]
+        )
 
     def add_samples(self, device: int, columns: TelemetryColumns) -> None:
         """Add samples of a device, in time order, at least one."""
@@ -132,39 +124,11 @@ class _Total(Cover):
             throughput_mbps=missing,
         )
 
-    @property
-    def _parts(self) -> tuple[int, int] | None:
-        q = self.question
-        return None if q.step is None else (q.start // _SECOND, q.step // _SECOND)
-
-    def _numbers(self, device_ids: Sequence[str]) -> Counts:
-        return np.array([self.number[device_id] for device_id in device_ids], np.int64)
-
     def _cells_of(self, device: Counts | np.int64, times: Counts) -> Counts:
         return device * self.question.steps + self.question.step_of(times)
 
     def _count(self, row: int, cells: Counts, values: NDArray[np.float32] | None = None) -> None:
         self._sums[row] += np.bincount(cells, values, self._cells)
-
-    def _add_sums(self, sums: Sums, rows: NDArray[np.bool_]) -> None:
-        cells = self._cells_of(sums.device, sums.start_unix * _SECOND)
-        for row, values in enumerate(
-            (
-                sums.sample_count,
-                sums.offline_count,
-                sums.latency_count,
-                sums.latency_sum,
-                sums.loss_count,
-                sums.loss_sum,
-            )
-        ):
-            self._sums[row] += np.bincount(cells[rows], values[rows], self._cells)
-        np.maximum.at(self._last_time, cells[rows], sums.last_time[rows])
-        lengths = np.diff(sums.latency.offsets)
-        kept = np.repeat(rows, lengths)
-        self._add_latencies(
-            np.repeat(cells[rows], lengths[rows]), sums.latency.buckets[kept], sums.latency.counts[kept]
-        )
 
     def _add_latencies(self, cells: Counts, buckets: Counts, counts: Counts) -> None:
         self._entries.append((cells, buckets, counts))

@@ -34,6 +34,9 @@ DAY = 24 * _HOUR
 _STEPS = (_MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR, 6 * _HOUR)
 _FEW_POINTS = 300
 
+# A step is longer where it would take more rollups than are read in two seconds.
+_MOST_ROLLUPS = 200_000
+
 # The most points of an answer.
 MAX_POINTS = 2_000
 
@@ -92,9 +95,14 @@ class Trend:
     previous: Point | None
 
 
-def step_for(length: int) -> int:
-    """Choose a step for a range of a length."""
-    return next((step for step in _STEPS if length <= step * _FEW_POINTS), DAY)
+def step_for(length: int, devices: int) -> int:
+    """Choose a step for a range of a length and so many devices."""
+    for step in _STEPS:
+        window = _HOUR if step >= _HOUR else _MINUTE
+        is_quick = is_little(devices, length) or devices * length <= _MOST_ROLLUPS * window
+        if length <= step * _FEW_POINTS and is_quick:
+            return step
+    return DAY
 
 
 async def trend(

@@ -103,11 +103,13 @@ def _verdict(report: SlaReport) -> str:
 
 def _figures(report: SlaReport) -> str:
     whole = report.network
+    known = [device for device in report.devices if device.availability_percent is not None]
+    kept = sum(device.compliant for device in known)
     figures = [
-        ("target", f"{report.sla.availability_target_percent:g} %"),
-        ("worst device", percent(whole.availability_percent)),
-        ("all devices' time", percent(whole.pooled_availability_percent)),
-        ("devices that kept it", f"{whole.compliant_device_count:,} of {whole.device_count:,}"),
+        ("availability agreed on", f"{report.sla.availability_target_percent:g} %"),
+        ("availability of the worst device", percent(whole.availability_percent)),
+        ("availability of all together", percent(whole.pooled_availability_percent)),
+        ("devices kept the SLA", f"{kept:,} of {len(known):,}"),
         ("outages", f"{whole.outage_count:,}"),
     ]
     if whole.unknown_device_count:
@@ -122,9 +124,9 @@ def _budgets(devices: Sequence[DeviceSla]) -> str:
         whole, used = device.error_budget_minutes, device.error_budget_used_minutes
         share = min(used / whole, 1.0) if whole else float(used > 0)
         kind = "good" if device.compliant else "bad"
-        text = f"{used:,.2f} of {whole:,.2f} min"
+        text = "no telemetry" if device.availability_percent is None else f"{used:,.2f} of {whole:,.2f} min"
         rows.append((device.device_id, [(share, kind, f"{text} used")], text))
-    return _figure(bars(rows), (("good", "used, within the budget"), ("bad", "used up")), len(devices))
+    return _figure(bars(rows), (("good", "used, within the budget"), ("bad", "overdrawn")), len(devices))
 
 
 def _timeline(report: SlaReport) -> str:
@@ -184,7 +186,7 @@ def _objectives(results: Iterable[ObjectiveResult]) -> str:
             (violated, "fair", f"{result.violated_interval_count:,} violated"),
             (severe, "bad", f"{result.severely_violated_interval_count:,} severely violated"),
         ]
-        rows.append((objective_text(result), stack, f"{100 * met:.2f} % of {result.interval_count:,} met"))
+        rows.append((objective_text(result), stack, f"{100 * met:.2f} % of {result.interval_count:,} intervals"))
     if not rows:
         return ""
     return _figure(bars(rows), (("good", "met"), ("fair", "violated"), ("bad", "severely violated")), 0)
@@ -206,14 +208,15 @@ def _device_table(devices: Sequence[DeviceSla]) -> str:
                 (escape(device.device_id), ""),
                 (word, kind) if known else ("unknown", "fair"),
                 (percent(device.availability_percent), "n"),
-                (f"{device.margin_percent:+.4f}" if known else "-", "n"),
+                (f"{device.margin_percent:+.4f} pp" if known else "-", "n"),
                 (f"{device.outage_count:,}", "n"),
                 *((length(time), "n") for time in (device.down, device.dips, device.unknown)),
                 (length(device.maintenance), "n"),
             )
         )
     heads = ("device", "SLA", "availability", "margin", "outages", "down", "dips", "unknown", "maintenance")
-    return _table(heads, rows, numbers_from=2)
+    note = '<p class="soft">The margin is the availability less the target, in percentage points.</p>\n'
+    return _table(heads, rows, numbers_from=2) + note
 
 
 def _outage_table(devices: Sequence[DeviceSla]) -> str:

@@ -13,7 +13,7 @@ _LABEL_WIDTH = 200
 _ROW = 26
 _AXIS = 24
 # Names longer than this are cut; the page's table has them whole.
-_LABEL_LETTERS = 26
+_LABEL_LETTERS = 30
 
 # An outage of a minute in a quarter of a year would be thinner than a pixel.
 _THINNEST = 2.0

@@ -11,7 +11,7 @@ import numpy as np
 from spacelink.v1 import network_pb2 as pb
 from spacelink_server.networks.history import days
 from spacelink_server.networks.measures import MEASURED, Measures, measure, nothing
-from spacelink_server.networks.watched import Question, Watched, watch
+from spacelink_server.networks.seen import Question, Seen, look
 from spacelink_server.scoring import availability, objectives
 from spacelink_server.scoring.runs import Spans
 
@@ -188,7 +188,7 @@ class _Assessor:
         if self._terms.sla.objectives:
             seen, measures = self._look(question)
         else:
-            seen = watch(self._history, question)
+            seen = look(self._history, question)
         known = seen.runs()
         found = availability.assess(
             known, (self._start, self.until), self._terms.sla, self._maintenance(len(device_ids))
@@ -201,9 +201,9 @@ class _Assessor:
             return results
         return [self._with_objectives(*each) for each in zip(results, measures, strict=True)]
 
-    def _look(self, question: Question) -> tuple[Watched, list[Measures]]:
+    def _look(self, question: Question) -> tuple[Seen, list[Measures]]:
         """Read all samples, of which objectives take the measure."""
-        seen = Watched(question)
+        seen = Seen(question)
         found = []
         for device, device_id in enumerate(question.device_ids):
             parts = []
@@ -255,7 +255,7 @@ class _Assessor:
         counted = self._end - self.until - int(rest.overlap_ns(self._maintenance(1))[0])
         return round(counted * self._terms.sla.allowed_share)
 
-    def _outages(self, device: int, found: Availability, known: Runs, seen: Watched) -> Iterator[Outage]:
+    def _outages(self, device: int, found: Availability, known: Runs, seen: Seen) -> Iterator[Outage]:
         spans = found.outages.spans
         for row in _rows_of(device, found.outages):
             start, end = int(spans.start_ns[row]), int(spans.end_ns[row])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,7 +85,7 @@ async def test_late_samples(
     every = list(range(0, END, STEP))
     put_some(networks, "in-time", every)
     put_some(networks, "late", [time for time in every if not is_late(time)])
-    maintain(installation.store, T0 + 10 * DAY)
+    await asyncio.to_thread(maintain, installation.store, T0 + 10 * DAY)
     expected = {span: await answers(networks, "in-time", span) for span in RANGES}
     before = {span: await answers(networks, "late", span) for span in RANGES}
     for span in RANGES:
@@ -105,7 +106,7 @@ async def test_late_samples(
         for span in RANGES:
             assert await answers(networks, "late", span) == expected[span], span
             assert await answers(networks, "in-time", span) == expected[span], span
-        maintain(installation.store, T0 + 10 * DAY)
+        await asyncio.to_thread(maintain, installation.store, T0 + 10 * DAY)
 
 
 async def test_rollups_give_what_samples_give(
@@ -128,7 +129,7 @@ async def test_rollups_give_what_samples_give(
 
     monkeypatch.setattr(history, "_EXACT_NS", 2**62)
     exact, exact_sla, exact_trends = await found()
-    maintain(installation.store, T0 + 10 * DAY)
+    await asyncio.to_thread(maintain, installation.store, T0 + 10 * DAY)
     monkeypatch.setattr(history, "_EXACT_NS", 0)
     health, sla, trends = await found()
     assert (exact.percentile_relative_error, health.percentile_relative_error) == (0, RELATIVE_ERROR)

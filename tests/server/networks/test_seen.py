@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from spacelink_server.networks.history import History
-from spacelink_server.networks.watched import Question, Watched, watch
+from spacelink_server.networks.seen import Question, Seen, look
+from spacelink_server.storage import retention
+from spacelink_server.storage.retention import Cutoffs
+from spacelink_server.storage.schema import compacted_segments, rollups
 from tests.server.samples import DAY, HOUR, SECOND, T0
 from tests.server.scoring.test_runs import rows_of
 from tests.server.stored import maintain
@@ -77,15 +81,15 @@ def question(start: int, end: int, gap: int) -> Question:
     return Question("default", DEVICES, *span, gap * SECOND, NOW)
 
 
-def raw(asked: Question, samples: Sequence[TelemetryColumns | None]) -> Watched:
-    found = Watched(asked)
+def raw(asked: Question, samples: Sequence[TelemetryColumns | None]) -> Seen:
+    found = Seen(asked)
     for device, columns in enumerate(samples):
         if columns is not None:
             found.add_samples(device, columns)
     return found
 
 
-def is_offline(found: Watched, device: int, start: int, end: int) -> bool:
+def is_offline(found: Seen, device: int, start: int, end: int) -> bool:
     times = found.offline(device)
     return bool(((times >= start) & (times < end)).any())
 
@@ -94,7 +98,7 @@ def check(history: History) -> None:
     samples = [history.columns("default", device_id, T0 - 5 * HOUR, T0 + 10 * DAY) for device_id in DEVICES]
     for each in ASKED:
         asked = question(*each)
-        found, expected = watch(history, asked), raw(asked, samples)
+        found, expected = look(history, asked), raw(asked, samples)
         known = expected.runs()
         assert (rows_of(found.runs().up), rows_of(found.runs().down)) == (
             rows_of(known.up),
@@ -145,10 +149,35 @@ def test_samples_are_read_where_something_happened(
 
     monkeypatch.setattr(history, "columns", columns)
     asked = question(0, END, 30)._replace(device_ids=("quiet", "dead", "offline"))
-    found = watch(history, asked).runs()
+    found = look(history, asked).runs()
     # Of devices that were down all the time, what is beside the range; see _Reader._tells_all.
     edges = [(device_id, *edge) for device_id in asked.device_ids[1:] for edge in [(-60, 0), (END, END + 30)]]
     assert read == [("quiet", 39_600, 43_200), *edges[:1], *edges[2:3]]
     moment = T0 + 40_005 * SECOND
     assert rows_of(found.up) == [(0, T0, moment), (0, moment + 5 * SECOND, T0 + END * SECOND)]
     assert rows_of(found.down)[1:] == [(1, T0, T0 + END * SECOND), (2, T0, T0 + END * SECOND)]
+
+
+def test_rollups_that_know_nothing_of_gaps_are_not_asked(store: SqlStore, history: History) -> None:
+    put_all(store)
+    maintain(store, T0 + 10 * DAY)
+    store.transact(
+        lambda c: c.execute(sa.update(rollups).values(longest_gap_nanos=None, last_gap_nanos=None))
+    )
+    check(history)
+
+
+def test_nothing_is_known_where_samples_are_past_their_time(
+    store: SqlStore, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_all(store)
+    maintain(store, T0 + 10 * DAY)
+    monkeypatch.setattr(retention, "cutoffs", lambda *_: Cutoffs(samples=T0 + DAY))
+    check(history)
+    t = compacted_segments.c
+    store.transact(
+        lambda c: c.execute(sa.delete(compacted_segments).where(t.first_time_unix_nano < T0 + DAY))
+    )
+    check(history)
+    asked = question(0, END, 30)._replace(device_ids=("quiet",))
+    assert rows_of(look(history, asked).runs().up) == [(0, T0 + DAY, T0 + END * SECOND)]

@@ -62,7 +62,7 @@ class Question(NamedTuple):
         return runs.samples_needed(self.start, self.end, self.max_gap)
 
 
-class Watched:
+class Seen:
     """What was seen of the devices of a question, numbered as they are there."""
 
     def __init__(self, question: Question) -> None:
@@ -107,9 +107,9 @@ class Watched:
             self._offline[device].append(times)
 
 
-def watch(history: History, question: Question) -> Watched:
+def look(history: History, question: Question) -> Seen:
     """Find when devices were up and down. Blocks."""
-    found = Watched(question)
+    found = Seen(question)
     reader = _Reader(question, found)
     # All of it in one transaction: between two, samples move from segments to rollups.
     history.store.read(reader.read)
@@ -123,7 +123,7 @@ def watch(history: History, question: Question) -> Watched:
 class _Reader:
     """Takes in what rollups tell, and notes what has to be read from the samples."""
 
-    def __init__(self, question: Question, found: Watched) -> None:
+    def __init__(self, question: Question, found: Seen) -> None:
         self._q = question
         self._found = found
         self._number = {device_id: place for place, device_id in enumerate(question.device_ids)}

@@ -192,3 +192,6 @@ def test_a_store_of_either_kind(either_store: SqlStore) -> None:
     maintain(either_store, T0 + 2 * HOUR)
     put_random(either_store, "b", 0, 3600)
     check(either_store, 60, 3 * 3600 - 30)
+    check_steps(either_store, 3 * 3600, 1800)
+    check_values(either_store, "latency_ms", 3 * 3600, 900)
+    check_values(either_store, "power_w", 3 * 3600, 3600)

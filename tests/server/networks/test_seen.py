@@ -181,3 +181,14 @@ def test_nothing_is_known_where_samples_are_past_their_time(
     check(history)
     asked = question(0, END, 30)._replace(device_ids=("quiet",))
     assert rows_of(look(history, asked).runs().up) == [(0, T0 + DAY, T0 + END * SECOND)]
+
+
+def test_a_store_of_either_kind(either_store: SqlStore) -> None:
+    with ThreadPoolExecutor(1) as readers:
+        history = History(either_store, readers)
+        put_changing(either_store, "changing", 0, 6 * 3600, 3)
+        steady = range(0, 6 * 3600, 10)
+        put(either_store, "offline", steady, status=["OFFLINE"] * len(steady))
+        maintain(either_store, T0 + 5 * HOUR)
+        put_changing(either_store, "changing", 6 * 3600, 7 * 3600, 4)
+        check(history)

@@ -82,8 +82,8 @@ def build_network(directory: Path, devices: int, days: int) -> list[str]:
     """Make a store with devices that report every 20 s, but each second in the last two hours.
 
     Each is down five times and silent as often. There are rollups of minutes in
-    the last day only: they would be nearly all of the rows, and nothing that is
-    asked of longer ranges reads them.
+    the last two hours only: they would be nearly all of the rows, and nothing that
+    is asked of longer ranges reads them.
 
     Returns:
         The devices.
@@ -92,9 +92,9 @@ def build_network(directory: Path, devices: int, days: int) -> list[str]:
     device_ids = [f"site-{number:05d}" for number in range(devices)]
     for number in range(_DAYS_OF_WALK):
         columns = _eventful(_walk(number, START, days * DAY), number)
-        recent = START + (days - 1) * DAY_NANOS
-        often = columns.time_unix_nano >= START + days * DAY_NANOS - 2 * HOUR * SECOND
-        columns = columns.take(often | (columns.time_unix_nano // SECOND % _REPORT_SECONDS == 0))
+        recent = START + days * DAY_NANOS - 2 * HOUR * SECOND
+        is_report = columns.time_unix_nano // SECOND % _REPORT_SECONDS == 0
+        columns = columns.take(is_report | (columns.time_unix_nano >= recent))
         minutes = columns.take(columns.time_unix_nano >= recent)
         rollups = (aggregate([minutes], MINUTE), *(aggregate([columns], each) for each in (HOUR, DAY)))
         template = _Template(tuple(_segments(columns)), rollups, columns.take(slice(-1, None)))

@@ -5,8 +5,8 @@ from alembic import op
 
 from spacelink_server.storage.types import name
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 
 _TABLE = "rejected_batches"
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spacelink._times import rfc3339_of
@@ -78,16 +79,19 @@ class SlaAlerts:
             UnavailableError: the store failed; the next pass looks again.
         """
         for tenant in await self._database.read(tenants.all_tenants):
-            if await self._database.read(lambda c, id_=tenant.tenant_id: _is_wanted(c, id_)):
-                async for network_id in self._networks(tenant.tenant_id):
-                    start = time.perf_counter()
-                    await self._look_at(tenant.tenant_id, network_id)
-                    await asyncio.sleep(_REST * (time.perf_counter() - start))
+            async for network_id in self._networks(tenant.tenant_id):
+                start = time.perf_counter()
+                await self._look_at(tenant.tenant_id, network_id)
+                await asyncio.sleep(_REST * (time.perf_counter() - start))
 
     async def _networks(self, tenant_id: str) -> AsyncIterator[str]:
+        """Give the networks of a tenant who wants to hear of their SLAs."""
+        if not await self._database.read(lambda c: _is_wanted(c, tenant_id)):
+            return
         after = ""
         while True:
-            page = await self._database.read(lambda c, at=after: networks.page(c, tenant_id, (), at, _PAGE))
+            read = partial(networks.page, tenant_id=tenant_id, network_ids=(), after=after, limit=_PAGE)
+            page = await self._database.read(read)
             for network in page:
                 yield network.network_id
             if len(page) < _PAGE:

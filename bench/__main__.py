@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from bench import detection, health, ingest, latency, query, recording, report, scoring, watcher
+from bench import detection, health, ingest, latency, networks, query, recording, report, scoring, watcher
 from bench.idle_streams import measure_idle
 from bench.peers import VictoriaMetrics
 from bench.size import measure_size
@@ -262,6 +262,23 @@ def query_command(rounds: int, sizes: tuple[int, ...], json_file: Path | None, d
             out.print(f"VictoriaMetrics is left out: {reason}")
     report.show_answers(out, found)
     _write(json_file, facts, query=[asdict(answers) for answers in found])
+
+
+@main.command("networks")
+@_rounds
+@click.option("--devices", type=click.IntRange(min=1), default=1000, show_default=True, help="How many.")
+@click.option("--days", type=click.IntRange(min=2), default=30, show_default=True, help="How many days.")
+@_json
+@_directory
+def networks_command(rounds: int, devices: int, days: int, json_file: Path | None, directory: Path) -> None:
+    """Measure how long health, SLA and trends of a large network take."""
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    with out.status("") as status:
+        found = networks.run(devices, days, rounds, directory, status.update)
+    report.show_reports(out, devices, found)
+    _write(json_file, facts, networks=[asdict(each) for each in found])
 
 
 @main.command("size")

@@ -24,6 +24,7 @@ from bench.health import PERCENTAGES, Health
 from bench.idle_streams import IdleStreams
 from bench.ingest import Series
 from bench.measure import Measurement
+from bench.networks import Report
 from bench.peers import SpaceLink
 from bench.query import QUESTIONS, Answers
 from bench.recording import Recording
@@ -199,6 +200,17 @@ def show_answers(out: Console, found: Sequence[Answers]) -> None:
     for answers in found:
         medians = [answers.median(question) for question in QUESTIONS]
         table.add_row(answers.store, *("" if m is None else f"{m * 1000:,.0f}" for m in medians))
+    out.print(table)
+
+
+def show_reports(out: Console, devices: int, found: Sequence[Report]) -> None:
+    """Print how long each report about a network takes."""
+    table = _table(f"Reports about {devices:,} devices, ms", ("report",))
+    for heading in ("first", "median", "longest", "processor time, median"):
+        table.add_column(heading, justify="right")
+    for each in found:
+        seconds = (each.first, each.median, max(each.seconds), each.median_processor)
+        table.add_row(each.name, *(f"{value * 1000:,.0f}" for value in seconds))
     out.print(table)
 
 

@@ -284,13 +284,13 @@ class NetworkService(NetworkServiceServicer):
         if not request.metric:
             raise InvalidRequestError("metric", "expected the name of a metric, qoo or r_factor")
         start, end = _range(request, time.time_ns(), DAY)
-        step = step_for(end - start)
+        asked = await self._subject(request, request.profile_id)
+        step = step_for(end - start, len(asked.device_ids))
         if request.HasField("step"):
             step = terms.whole_minutes("step", request.step)
         start -= start % step
         if end - start > step * MAX_POINTS:
             raise InvalidRequestError("step", f"more than {MAX_POINTS} points; expected a longer step")
-        asked = await self._subject(request, request.profile_id)
         found = await trend(self._history, current().tenant_id, asked, request.metric, start, end, step)
         return messages.trend_response(request.network_id, request.metric, asked.profile, found)
 

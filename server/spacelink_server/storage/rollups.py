@@ -28,6 +28,9 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 # others, too, where they hold enough samples.
 HISTOGRAM_METRICS = ("latency_ms", "packet_loss_percent")
 
+# Of rollups that were made before gaps were noted: longer than all.
+UNKNOWN_GAP = 2**62
+
 _PAIR = np.dtype([("bucket", "<u2"), ("count", "<u2")])
 _MOST = 0xFFFF
 
@@ -84,6 +87,10 @@ class Rollups:
         first_time: int64 of shape (w,), the first of them, nanoseconds since
             1970 UTC.
         last_time: int64 of shape (w,), the last.
+        longest_gap: int64 of shape (w,), the longest time between two that follow
+            one another, nanoseconds; 0 where all have one time.
+        last_gap: int64 of shape (w,), the time between the last two that differ in
+            their time; likewise.
         metrics: by metric name; those asked for that any window has.
     """
 
@@ -95,6 +102,8 @@ class Rollups:
     status_counts: NDArray[np.int64]
     first_time: NDArray[np.int64]
     last_time: NDArray[np.int64]
+    longest_gap: NDArray[np.int64]
+    last_gap: NDArray[np.int64]
     metrics: Mapping[str, MetricRollups] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -162,13 +171,15 @@ def replace(connection: sa.Connection, tenant_id: str, made: Rollups) -> None:
     connection.execute(sa.insert(rollups), _to_rows(tenant_id, made))
 
 
-_FIXED: tuple[sa.Column[Any], ...] = (
+_FIXED: tuple[sa.ColumnElement[Any], ...] = (
     rollups.c.device_id,
     rollups.c.window_start_unix,
     rollups.c.sample_count,
     *(rollups.c[name] for name in _STATUSES),
     rollups.c.first_time_unix_nano,
     rollups.c.last_time_unix_nano,
+    sa.func.coalesce(rollups.c.longest_gap_nanos, UNKNOWN_GAP),
+    sa.func.coalesce(rollups.c.last_gap_nanos, UNKNOWN_GAP),
 )
 _PARTS = ("count", "sum", "min", "max", "histogram")
 
@@ -187,6 +198,8 @@ def _to_rows(tenant_id: str, made: Rollups) -> list[dict[str, Any]]:
         "sample_count": made.sample_count.tolist(),
         "first_time_unix_nano": made.first_time.tolist(),
         "last_time_unix_nano": made.last_time.tolist(),
+        "longest_gap_nanos": made.longest_gap.tolist(),
+        "last_gap_nanos": made.last_gap.tolist(),
         "device_id": [made.device_ids[device] for device in made.device.tolist()],
         "extra": _extras(made),
     }
@@ -246,7 +259,9 @@ def _from_rows(
     fixed = len(_FIXED)
     cells = list(zip(*rows, strict=True)) or [()] * (fixed + 1 + len(_PARTS) * len(named))
     index = {device_id: number for number, device_id in enumerate(device_ids)}
-    start, count, *statuses, first, last = (np.array(column, np.int64) for column in cells[1:fixed])
+    start, count, *statuses, first, last, longest_gap, last_gap = (
+        np.array(column, np.int64) for column in cells[1:fixed]
+    )
     unknown = count - sum(statuses)
     metrics = {}
     for number, name in enumerate(named):
@@ -264,6 +279,8 @@ def _from_rows(
         np.stack([unknown, *statuses], axis=1),
         first,
         last,
+        longest_gap,
+        last_gap,
         metrics,
     )
 

@@ -134,6 +134,9 @@ rollups = Table(
     Column("first_time_unix_nano", BigInteger, nullable=False),
     Column("last_time_unix_nano", BigInteger, nullable=False),
     *(column for metric in METRICS for column in _metric_columns(metric)),
+    # Between samples; NULL: made before these were noted.
+    Column("longest_gap_nanos", BigInteger),
+    Column("last_gap_nanos", BigInteger),
     Column("extra", LargeBinary),  # a RollupExtras message of spacelink.storage.v1
     sqlite_with_rowid=False,
 )

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from spacelink.columns import METRICS
 from spacelink.storage.v1 import segment_pb2 as pb
+from spacelink_server.storage import bulk
 from spacelink_server.storage.schema import rollups
 
 if TYPE_CHECKING:
@@ -152,23 +153,8 @@ def read_rollups(
 
 def replace(connection: sa.Connection, tenant_id: str, made: Rollups) -> None:
     """Write rollups in place of those of the same devices and windows."""
-    if not len(made):
-        return
-    r = rollups.c
-    keys = [
-        {"device": made.device_ids[device], "start": start}
-        for device, start in zip(made.device.tolist(), made.start_unix.tolist(), strict=True)
-    ]
-    connection.execute(
-        sa.delete(rollups).where(
-            r.tenant_id == tenant_id,
-            r.window_seconds == made.window_seconds,
-            r.device_id == sa.bindparam("device"),
-            r.window_start_unix == sa.bindparam("start"),
-        ),
-        keys,
-    )
-    connection.execute(sa.insert(rollups), _to_rows(tenant_id, made))
+    columns = _to_columns(tenant_id, made)
+    bulk.replace(connection, rollups, list(columns), list(zip(*columns.values(), strict=True)))
 
 
 _FIXED: tuple[sa.ColumnElement[Any], ...] = (
@@ -191,9 +177,11 @@ def _columns(metric: str) -> list[str]:
 # To rows
 
 
-def _to_rows(tenant_id: str, made: Rollups) -> list[dict[str, Any]]:
+def _to_columns(tenant_id: str, made: Rollups) -> dict[str, list[Any]]:
     named = [name for name in METRICS if name in made.metrics]
     columns: dict[str, list[Any]] = {
+        "tenant_id": [tenant_id] * len(made),
+        "window_seconds": [made.window_seconds] * len(made),
         "window_start_unix": made.start_unix.tolist(),
         "sample_count": made.sample_count.tolist(),
         "first_time_unix_nano": made.first_time.tolist(),
@@ -207,8 +195,7 @@ def _to_rows(tenant_id: str, made: Rollups) -> list[dict[str, Any]]:
         columns[name] = made.status_counts[:, number].tolist()
     for metric in named:
         columns.update(zip(_columns(metric), _cells(made.metrics[metric]), strict=True))
-    shared = {"tenant_id": tenant_id, "window_seconds": made.window_seconds}
-    return [shared | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return columns
 
 
 def _cells(metric: MetricRollups) -> list[list[Any]]:

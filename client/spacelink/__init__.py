@@ -9,8 +9,9 @@
 AsyncSpaceLinkClient has the same calls for asyncio; AdminClient and
 AsyncAdminClient speak to the admin plane. Token reads and narrows capability
 tokens offline. Errors are children of SpaceLinkError; all of them are in
-spacelink.errors, what the calls about access return in spacelink.records, and
-what those about networks take and return in spacelink.networks.
+spacelink.errors, what the calls about access return in spacelink.records, what
+those about partners and webhooks return in spacelink.partners, and what those
+about networks take and return in spacelink.networks.
 """
 
 from spacelink._async_client import AsyncSpaceLinkClient

@@ -15,9 +15,11 @@ from spacelink._base_url import target_of
 from spacelink._channel import DEFAULT_TARGET
 from spacelink._flat_samples import contract_name, json_objects
 from spacelink._networks import AsyncNetworks
+from spacelink._partners import AsyncPartners
 from spacelink._sessions import AsyncSessions
 from spacelink._source import ColumnsSource
 from spacelink._times import Moment, Moments, nanos, timestamp
+from spacelink._webhooks import AsyncWebhooks
 from spacelink._wire import SubmitRequestView
 from spacelink.columns import TelemetryColumns, merge
 from spacelink.errors import RejectedBatchesError
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 _METHOD = f"/{telemetry_pb2.DESCRIPTOR.services_by_name['TelemetryService'].full_name}/"
 
 
-class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys, AsyncNetworks):
+class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys, AsyncNetworks, AsyncPartners, AsyncWebhooks):
     """Speaks to the data plane of a SpaceLink server from asyncio.
 
     Use it as an async context manager, or call close. Calls that the server

@@ -66,6 +66,22 @@ class SpaceLinkClient(BlockingClient[AsyncSpaceLinkClient]):
     get_network_sla = waiting(AsyncSpaceLinkClient.get_network_sla)
     get_network_trend = waiting(AsyncSpaceLinkClient.get_network_trend)
     list_incidents = iterating(AsyncSpaceLinkClient.list_incidents)
+    register_partner = waiting(AsyncSpaceLinkClient.register_partner)
+    create_partner = waiting(AsyncSpaceLinkClient.create_partner)
+    approve_partner = waiting(AsyncSpaceLinkClient.approve_partner)
+    list_partners = iterating(AsyncSpaceLinkClient.list_partners)
+    set_ip_allowlist = waiting(AsyncSpaceLinkClient.set_ip_allowlist)
+    get_ip_allowlist = waiting(AsyncSpaceLinkClient.get_ip_allowlist)
+    create_sandbox = waiting(AsyncSpaceLinkClient.create_sandbox)
+    reset_sandbox = waiting(AsyncSpaceLinkClient.reset_sandbox)
+    create_webhook = waiting(AsyncSpaceLinkClient.create_webhook)
+    list_webhooks = iterating(AsyncSpaceLinkClient.list_webhooks)
+    delete_webhook = waiting(AsyncSpaceLinkClient.delete_webhook)
+    test_webhook = waiting(AsyncSpaceLinkClient.test_webhook)
+    enable_webhook = waiting(AsyncSpaceLinkClient.enable_webhook)
+    rotate_webhook_secret = waiting(AsyncSpaceLinkClient.rotate_webhook_secret)
+    list_webhook_deliveries = iterating(AsyncSpaceLinkClient.list_webhook_deliveries)
+    redeliver_webhook = waiting(AsyncSpaceLinkClient.redeliver_webhook)
 
     @overload
     def query_telemetry(

@@ -18,9 +18,38 @@ if TYPE_CHECKING:
 
     _Record = TypeVar("_Record")
 
-_PREFIX = "ROLE_"
+_UNSPECIFIED = "UNSPECIFIED"
 
-ROLES = tuple(name.removeprefix(_PREFIX).lower() for name, number in Role.items() if number)
+
+def enum_name(enum: Any, number: int) -> str:
+    """Give the name of an enum's value without the prefix, in lower case."""
+    # Empty for none, and for one that only a newer server knows.
+    return _names(enum).get(number, "")
+
+
+def enum_number(enum: Any, field: str, name: str) -> Any:
+    """Give the number of an enum's value.
+
+    Raises:
+        ValueError: there is no such value; names the field.
+    """
+    numbers = {name: number for number, name in _names(enum).items()}
+    if name not in numbers:
+        raise ValueError(f"{field} {name!r}: expected one of {', '.join(numbers)}")
+    return numbers[name]
+
+
+def enum_names(enum: Any) -> tuple[str, ...]:
+    """Give the names of all values of an enum."""
+    return tuple(_names(enum).values())
+
+
+def _names(enum: Any) -> dict[int, str]:
+    prefix = enum.values_by_number[0].name.removesuffix(_UNSPECIFIED)
+    return {value.number: value.name.removeprefix(prefix).lower() for value in enum.values if value.number}
+
+
+ROLES = enum_names(Role.DESCRIPTOR)
 
 
 def record(kind: type[_Record], message: Message, **given: object) -> _Record:
@@ -28,7 +57,7 @@ def record(kind: type[_Record], message: Message, **given: object) -> _Record:
 
     Args:
         kind: a dataclass with the names of the message's fields. Times become
-            datetimes in UTC or None, repeated fields tuples, roles texts.
+            datetimes in UTC or None, repeated fields tuples, enums their names.
         message: the message.
         given: fields that have another value than the message's.
     """
@@ -43,12 +72,7 @@ def _value(message: Message, name: str) -> Any:
         return tuple(value)
     if isinstance(value, Timestamp):
         return value.ToDatetime(UTC) if message.HasField(name) else None
-    return _role_name(value) if field.enum_type is Role.DESCRIPTOR else value
-
-
-def _role_name(number: int) -> str:
-    # Empty for none, and for one that only a newer server knows.
-    return next((role for role in ROLES if role_number(role) == number), "")
+    return value if field.enum_type is None else enum_name(field.enum_type, value)
 
 
 def role_number(role: str) -> Role.ValueType:
@@ -57,9 +81,8 @@ def role_number(role: str) -> Role.ValueType:
     Raises:
         ValueError: there is no such role.
     """
-    if role not in ROLES:
-        raise ValueError(f"role {role!r}: expected one of {', '.join(ROLES)}")
-    return Role.Value(_PREFIX + role.upper())
+    number: Role.ValueType = enum_number(Role.DESCRIPTOR, "role", role)
+    return number
 
 
 def duration(length: timedelta | None) -> Duration | None:

@@ -14,7 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from spacelink import networks
-from spacelink._messages import duration
+from spacelink._messages import duration, enum_name, enum_number
 from spacelink._times import timestamp
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     _Record = TypeVar("_Record")
     _Message = TypeVar("_Message", bound=Message)
-
-_UNSPECIFIED = "_UNSPECIFIED"
 
 
 def from_message(kind: type[_Record], message: Message) -> _Record:
@@ -75,24 +73,10 @@ def _single(field: Any, value: Any) -> Any:
         return value.ToTimedelta()
     if field.message_type is not None:
         return from_message(getattr(networks, field.message_type.name), value)
-    return _enum_name(field.enum_type, value) if field.enum_type is not None else value
+    return enum_name(field.enum_type, value) if field.enum_type is not None else value
 
 
 def _plain(field: Any, value: Any) -> Any:
     if field.enum_type is None or not isinstance(value, str):
         return value
-    numbers = {_enum_name(field.enum_type, each.number): each.number for each in field.enum_type.values}
-    if value not in numbers:
-        known = ", ".join(name for name in numbers if name)
-        raise ValueError(f"{field.name} {value!r}: expected one of {known}")
-    return numbers[value]
-
-
-def _enum_name(enum: Any, number: int) -> str:
-    # Empty for none, and for one that only a newer server knows.
-    value = enum.values_by_number.get(number)
-    if value is None or value.name.endswith(_UNSPECIFIED):
-        return ""
-    prefix = enum.values_by_number[0].name.removesuffix(_UNSPECIFIED)
-    name: str = value.name.removeprefix(prefix + "_").lower()
-    return name
+    return enum_number(field.enum_type, field.name, value) if value else 0

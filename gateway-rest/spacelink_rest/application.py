@@ -13,6 +13,7 @@ from spacelink_rest import problems
 from spacelink_rest.documentation import document
 from spacelink_rest.middleware import REQUEST_ID, BodyLimit
 from spacelink_rest.routes import (
+    api_keys,
     audit,
     governance,
     health,
@@ -24,6 +25,7 @@ from spacelink_rest.routes import (
     telemetry_watch,
     telemetry_write,
     tokens,
+    webhooks,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +42,10 @@ _DATA = (
     telemetry_summary.router,
     telemetry_watch.router,
     networks.router,
+    partners.registration,
     partners.router,
+    api_keys.router,
+    webhooks.router,
     health.router,
 )
 _ADMIN = (tokens.router, governance.router, audit.router, health.router)
@@ -52,7 +57,7 @@ problem details (RFC 9457); their `reason` is the same as in the gRPC interface.
 """
 
 # What a page of another origin may send and see, where its origin is allowed.
-_METHODS = ("GET", "POST", "DELETE")
+_METHODS = ("GET", "POST", "PUT", "DELETE")
 _HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-SpaceLink-Tenant", REQUEST_ID)
 _SEEN_HEADERS = (REQUEST_ID, "Retry-After")
 

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self, TypeAlias
 
-from fastapi import Depends, Header, Query
+from fastapi import Depends, Header, Path, Query
 
 from spacelink._flat_samples import contract_name
 from spacelink._times import timestamp
@@ -32,6 +32,7 @@ Cursor: TypeAlias = Annotated[str, Query(description="Where to go on: next_curso
 TenantId: TypeAlias = Annotated[
     str, Query(description="The tenant, for tokens that are good for several; the token's own without it.")
 ]
+PartnerTenant: TypeAlias = Annotated[str, Path(description="The partner's tenant.", examples=["default"])]
 IdempotencyKey: TypeAlias = Annotated[
     str,
     Header(

@@ -44,6 +44,7 @@ from spacelink_server.listeners import ServingHealth, open_plane
 from spacelink_server.maintenance.maintenance import Maintenance
 from spacelink_server.metrics.collector import ServerCollector, Sources
 from spacelink_server.metrics.listener import answering_scrapes
+from spacelink_server.networks.alerts import SlaAlerts
 from spacelink_server.networks.detection import IncidentDetection
 from spacelink_server.networks.history import History
 from spacelink_server.rpc import CallInterceptor
@@ -192,7 +193,8 @@ async def _serve(
         deliverer = Deliverer(access.database, sender)
         partner = PartnerService(access, Seeder(committer, readers), targets, sender)
         partner_pb2_grpc.add_PartnerServiceServicer_to_server(partner, data.server)
-        network = NetworkService(access.database, History(store, readers))
+        history = History(store, readers)
+        network = NetworkService(access.database, history)
         network_pb2_grpc.add_NetworkServiceServicer_to_server(network, data.server)
         _register_access(access, data.server, admin.server)
         maintenance = Maintenance(store, config.maintenance)
@@ -209,6 +211,7 @@ async def _serve(
                     feed.run(),
                     maintenance.run(),
                     detection.run(),
+                    SlaAlerts(access.database, history).run(),
                     deliverer.run(),
                     *access.background(),
                 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from spacelink import AdminClient
 from tests.conftest import start_server
 from tests.gateway_rest.bridges import BridgeProcess, start_bridge
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """Give a server that believes the bridge about addresses; each test takes names of its own."""
-    server = start_server(tmp_path_factory.mktemp("server"), "--trusted-proxy", "127.0.0.1/32")
+    flags = ("--trusted-proxy", "127.0.0.1/32", "--webhook-allow-private")
+    server = start_server(tmp_path_factory.mktemp("server"), *flags)
     yield server
     server.kill()
 
@@ -31,6 +34,15 @@ def bridge(tmp_path_factory: pytest.TempPathFactory, server: ServerProcess) -> I
     bridge = start_bridge(tmp_path_factory.mktemp("bridge"), server.address, server.admin_address)
     yield bridge
     bridge.kill()
+
+
+@pytest.fixture
+def partner(server: ServerProcess) -> str:
+    """Create a tenant, and give its id."""
+    tenant_id = f"partner-{uuid.uuid4()}"
+    with AdminClient(server.admin_address, token=server.token) as client:
+        client.create_tenant(tenant_id)
+    return tenant_id
 
 
 @pytest.fixture

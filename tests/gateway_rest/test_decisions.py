@@ -148,6 +148,7 @@ def check_that_decisions_differ(decided: dict[str, dict[str, str]]) -> None:
     """Look at some that are known, so that it is not nothing that was compared."""
     closed = {name: route for name, route in decided["nobody"].items() if name not in OPEN}
     login = closed.pop("POST /v1/auth/token")
+    assert closed.pop("POST /v1/partners/register") == ""
     assert set(closed.values()) == {"401 CREDENTIAL_REQUIRED"}
     assert login == "401 INVALID_LOGIN"
     assert set(decided["banned"].values()) == {"403 TOKEN_BANNED", login, ""}
@@ -159,4 +160,8 @@ def check_that_decisions_differ(decided: dict[str, dict[str, str]]) -> None:
     assert decided["partner"]["POST /api/v1/governance/ban"] == "403 SCOPE_DENIED"
     assert decided["admin"]["POST /api/v1/governance/ban"] == ""
     assert decided["one device"]["GET /v1/telemetry/watch"] == "403 DEVICE_DENIED"
-    assert decided["elsewhere"]["GET /v1/partners/{partner_id}/api-keys"] == "403 WRONG_TENANT"
+    assert decided["admin"]["POST /v1/partners/"] == ""
+    assert decided["partner"]["POST /v1/partners/"] == "403 SCOPE_DENIED"
+    assert decided["partner"]["POST /v1/partners/{tenant_id}/webhooks"] == ""
+    assert decided["customer"]["POST /v1/partners/{tenant_id}/webhooks"] == "403 SCOPE_DENIED"
+    assert decided["elsewhere"]["GET /v1/partners/{tenant_id}/api-keys"] == "403 WRONG_TENANT"

@@ -29,10 +29,26 @@ GET /v1/networks/{network_id}/health
 GET /v1/networks/{network_id}/sla
 GET /v1/networks/{network_id}/trend
 GET /v1/networks/{network_id}/incidents
-POST /v1/partners/{partner_id}/api-keys/generate
-POST /v1/partners/{partner_id}/api-keys/rotate
-GET /v1/partners/{partner_id}/api-keys
-DELETE /v1/partners/{partner_id}/api-keys/{key_id}
+POST /v1/partners/register
+POST /v1/partners/
+GET /v1/partners/
+POST /v1/partners/{partner_id}/approve
+GET /v1/partners/{tenant_id}/ip-allowlist
+PUT /v1/partners/{tenant_id}/ip-allowlist
+POST /v1/partners/{tenant_id}/sandbox
+POST /v1/partners/{tenant_id}/sandbox/reset
+POST /v1/partners/{tenant_id}/webhooks
+GET /v1/partners/{tenant_id}/webhooks
+DELETE /v1/partners/{tenant_id}/webhooks/{webhook_id}
+POST /v1/partners/{tenant_id}/webhooks/{webhook_id}/test
+POST /v1/partners/{tenant_id}/webhooks/{webhook_id}/enable
+POST /v1/partners/{tenant_id}/webhooks/{webhook_id}/secret/rotate
+GET /v1/partners/{tenant_id}/webhooks/{webhook_id}/deliveries
+POST /v1/partners/{tenant_id}/webhooks/{webhook_id}/redeliver
+POST /v1/partners/{tenant_id}/api-keys/generate
+POST /v1/partners/{tenant_id}/api-keys/rotate
+GET /v1/partners/{tenant_id}/api-keys
+DELETE /v1/partners/{tenant_id}/api-keys/{key_id}
 GET /healthz
 GET /readyz
 """
@@ -47,7 +63,7 @@ GET /api/v1/audit/export
 GET /healthz
 GET /readyz
 """
-OPEN = {"/v1/auth/token", "/healthz", "/readyz"}
+OPEN = {"/v1/auth/token", "/v1/partners/register", "/healthz", "/readyz"}
 
 
 def names(document: dict[str, Any]) -> set[str]:

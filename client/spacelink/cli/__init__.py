@@ -24,6 +24,8 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "token": ("spacelink.cli.token:token", "Mint, narrow, explain and ban capability tokens."),
     "session": ("spacelink.cli.session:session", "Log in, and ask who one is."),
     "api-key": ("spacelink.cli.api_key:api_key", "Manage API keys: credentials that stand for tokens."),
+    "partner": ("spacelink.cli.partner:partner", "Take partners in, and give them sandboxes."),
+    "webhook": ("spacelink.cli.webhook:webhook", "Have events sent to URLs, signed and repeated."),
     "user": ("spacelink.cli.user:user", "Manage users, who log in with a password."),
     "tenant": ("spacelink.cli.tenant:tenant", "Manage tenants."),
     "audit": ("spacelink.cli.audit:audit", "Export and verify the record of what was done."),

@@ -21,7 +21,7 @@ from spacelink_server.networks.trend import DAY, MAX_POINTS, step_for, trend
 from spacelink_server.scoring import qoo
 from spacelink_server.services import _network_messages as messages
 from spacelink_server.services import _requests
-from spacelink_server.storage import audit, incidents, networks
+from spacelink_server.storage import audit, incidents, networks, sla_alerts
 from spacelink_server.storage.audit import Event
 from spacelink_server.storage.incidents import IncidentFilter
 from spacelink_server.storage.networks import Network, ScoreProfile
@@ -140,6 +140,9 @@ class NetworkService(NetworkServiceServicer):
             row = catalog.find(connection, call.tenant_id, request.network_id)._replace(**changes)
             catalog.find_profile(connection, call.tenant_id, row.profile_id, "profile_id")
             networks.update(connection, call.tenant_id, row)
+            if "sla" in changes:
+                # What was said of other terms says nothing of these.
+                sla_alerts.forget(connection, call.tenant_id, row.network_id)
             detail = {name: value for name, value in _detail(row).items() if name in changes}
             _record(connection, call, "network.update", row.network_id, detail)
             return {}

@@ -461,6 +461,17 @@ score_profiles = Table(
     Column("create_time_unix_nano", BigInteger, nullable=False),
 )
 
+# What a tenant was told of a network's SLA in a period: 1 that it is at risk, 2 that
+# it is breached.
+sla_alerts = Table(
+    "sla_alerts",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("network_id", name(128), primary_key=True),
+    Column("period_start_unix_nano", BigInteger, primary_key=True),
+    Column("level", SmallInteger, nullable=False),
+)
+
 _OPEN = text("end_time_unix_nano IS NULL")
 
 # What was wrong with a device, and when. The unique index lets only one server

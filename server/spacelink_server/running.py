@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import sys
 from typing import TYPE_CHECKING
 
@@ -33,13 +34,33 @@ FAILURES = (
 # 5 ms it would wait that long for each of them on a busy loop.
 _SWITCH_SECONDS = 0.0005
 
+# What mallopt calls them, in glibc's malloc.h.
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+# Left alone, glibc gives threads eight arenas a core, and takes ever larger arrays from
+# them: what a summary in some thread once needed is never given back. Few arenas do,
+# for threads that mostly wait for Python's global lock; and what is larger than this,
+# as the arrays of a reader are, is mapped by itself and goes when it is freed.
+_ARENAS = 2
+_MAPPED_BYTES = 1024 * 1024
+
 
 def run(
     config: ServerConfig, on_ready: Callable[[Address, Address], None], stop_on: int | None = None
 ) -> None:
     """Run a server until it is told to stop; see app.serve."""
     sys.setswitchinterval(_SWITCH_SECONDS)
+    _bound_memory()
     _run(serve(config, on_ready, stop_on))
+
+
+def _bound_memory() -> None:
+    """Have memory that is freed go back to the system, where the C library can be told so."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # only glibc has it
+        return
+    mallopt(_M_ARENA_MAX, _ARENAS)
+    mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
 
 
 def _run(main: Coroutine[None, None, None]) -> None:

@@ -30,7 +30,8 @@ LOGIN = (
 SEND = (
     'curl -X POST http://localhost:8000/v1/telemetry/send -H "X-API-Key: $KEY" '
     '-H "Content-Type: application/json" -d \'{"device_id": "device-001", '
-    '"organization": "ACME Corporation", "timestamp": "2026-01-04T12:00:00Z", "latency_ms": 45.5, "packet_loss_percent": 0.2, '
+    '"organization": "ACME Corporation", "timestamp": "2026-01-04T12:00:00Z", '
+    '"latency_ms": 45.5, "packet_loss_percent": 0.2, '
     '"signal_strength": -68.5, "status": "active"}\''
 )
 

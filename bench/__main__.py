@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from bench import detection, health, ingest, latency, query, recording, report, scoring, watcher
+from bench import detection, health, ingest, latency, query, recording, report, rest, scoring, watcher
 from bench.idle_streams import measure_idle
 from bench.peers import VictoriaMetrics
 from bench.size import measure_size
@@ -262,6 +262,22 @@ def query_command(rounds: int, sizes: tuple[int, ...], json_file: Path | None, d
             out.print(f"VictoriaMetrics is left out: {reason}")
     report.show_answers(out, found)
     _write(json_file, facts, query=[asdict(answers) for answers in found])
+
+
+@main.command("rest")
+@_rounds
+@_seconds
+@_json
+@_directory
+def rest_command(rounds: int, seconds: float, json_file: Path | None, directory: Path) -> None:
+    """Measure what the REST bridge adds to a call, and the samples a second that it takes in."""
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    with out.status("") as status:
+        overhead, rates = rest.run(rounds, seconds, directory, status.update)
+    report.show_rest(out, overhead, rates)
+    _write(json_file, facts, rest={"overhead": asdict(overhead), "samples_per_second": asdict(rates)})
 
 
 @main.command("size")

@@ -27,6 +27,8 @@ from bench.measure import Measurement
 from bench.peers import SpaceLink
 from bench.query import QUESTIONS, Answers
 from bench.recording import Recording
+from bench.rest import BATCH, CONNECTIONS, Overhead
+from bench.rest import Rates as RestRates
 from bench.scoring import DEVICES, Rates
 from bench.size import Size
 from bench.tokens import Verifications
@@ -199,6 +201,20 @@ def show_answers(out: Console, found: Sequence[Answers]) -> None:
     for answers in found:
         medians = [answers.median(question) for question in QUESTIONS]
         table.add_row(answers.store, *("" if m is None else f"{m * 1000:,.0f}" for m in medians))
+    out.print(table)
+
+
+def show_rest(out: Console, overhead: Overhead, rates: RestRates) -> None:
+    """Print what the bridge adds to a call, and what it takes in."""
+    table = _table("One call both ways, ms", ())
+    for heading in ("gRPC", "REST", "added"):
+        table.add_column(heading, justify="right")
+    table.add_row(f"{overhead.grpc_ms:.2f}", f"{overhead.rest_ms:.2f}", f"{overhead.added_ms:.2f}")
+    out.print(table)
+    table = _table(f"Ingest over REST, {CONNECTIONS} connections", ("samples a request",))
+    table.add_column("samples/s", justify="right")
+    table.add_row(f"{BATCH:,}", _number(rates.batch))
+    table.add_row("1", _number(rates.single))
     out.print(table)
 
 

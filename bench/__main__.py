@@ -6,14 +6,28 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench import detection, health, ingest, latency, query, recording, report, rest, scoring, watcher
+from bench import (
+    detection,
+    health,
+    ingest,
+    latency,
+    networks,
+    query,
+    recording,
+    report,
+    rest,
+    scoring,
+    soak,
+    watcher,
+)
 from bench.idle_streams import measure_idle
-from bench.peers import VictoriaMetrics
+from bench.peers import SpaceLink, SpaceLinkOnPostgres, VictoriaMetrics
 from bench.size import measure_size
 from bench.tokens import measure_verification
 from spacelink_agent.collectors import CollectorError
@@ -189,6 +203,47 @@ def idle_streams_command(streams: int, json_file: Path | None, directory: Path) 
     _write(json_file, facts, idle_streams=[asdict(idle) for idle in found])
 
 
+@main.command("soak")
+@click.option("--minutes", type=click.IntRange(min=1), default=30, show_default=True, help="How long.")
+@click.option(
+    "--batch-size",
+    type=click.Choice([str(size) for size in ingest.BATCH_SIZES]),
+    default="60",
+    show_default=True,
+    help="Samples a batch.",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(min=0.01, max=1.0),
+    default=0.5,
+    show_default=True,
+    help="How much of what the server can take is sent.",
+)
+@click.option("--postgres", is_flag=True, help="On a PostgreSQL of its own instead of the embedded store.")
+@_json
+@_directory
+def soak_command(
+    minutes: int, batch_size: str, share: float, postgres: bool, json_file: Path | None, directory: Path
+) -> None:
+    """Load a server for long: ingest, reads and maintenance; see whether memory and acks stay flat.
+
+    Ends with status 1 where there was an error, or a sample acked is not stored
+    exactly once.
+    """
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    peer = SpaceLinkOnPostgres if postgres else SpaceLink
+    with out.status("") as status:
+        found = soak.run(
+            peer, minutes, int(batch_size), share, directory, status.update, partial(report.show_minute, out)
+        )
+    report.show_soak(out, found)
+    _write(json_file, facts, soak=asdict(found))
+    if found.errors or found.stored_twice_or_not:
+        raise click.exceptions.Exit(1)
+
+
 @main.command("scoring")
 @_rounds
 @_json
@@ -262,6 +317,23 @@ def query_command(rounds: int, sizes: tuple[int, ...], json_file: Path | None, d
             out.print(f"VictoriaMetrics is left out: {reason}")
     report.show_answers(out, found)
     _write(json_file, facts, query=[asdict(answers) for answers in found])
+
+
+@main.command("networks")
+@_rounds
+@click.option("--devices", type=click.IntRange(min=1), default=1000, show_default=True, help="How many.")
+@click.option("--days", type=click.IntRange(min=2), default=30, show_default=True, help="How many days.")
+@_json
+@_directory
+def networks_command(rounds: int, devices: int, days: int, json_file: Path | None, directory: Path) -> None:
+    """Measure how long health, SLA and trends of a large network take."""
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    with out.status("") as status:
+        found = networks.run(devices, days, rounds, directory, status.update)
+    report.show_reports(out, devices, found)
+    _write(json_file, facts, networks=[asdict(each) for each in found])
 
 
 @main.command("rest")

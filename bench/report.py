@@ -24,6 +24,7 @@ from bench.health import PERCENTAGES, Health
 from bench.idle_streams import IdleStreams
 from bench.ingest import Series
 from bench.measure import Measurement
+from bench.networks import Report
 from bench.peers import SpaceLink
 from bench.query import QUESTIONS, Answers
 from bench.recording import Recording
@@ -31,6 +32,7 @@ from bench.rest import BATCH, CONNECTIONS, Overhead
 from bench.rest import Rates as RestRates
 from bench.scoring import DEVICES, Rates
 from bench.size import Size
+from bench.soak import SPAN_MINUTES, Minute, Soak
 from bench.tokens import Verifications
 from bench.walk import ALL_METRICS
 from bench.watcher import Pair, median_ratio
@@ -204,6 +206,17 @@ def show_answers(out: Console, found: Sequence[Answers]) -> None:
     out.print(table)
 
 
+def show_reports(out: Console, devices: int, found: Sequence[Report]) -> None:
+    """Print how long each report about a network takes."""
+    table = _table(f"Reports about {devices:,} devices, ms", ("report",))
+    for heading in ("first", "median", "longest", "processor time, median"):
+        table.add_column(heading, justify="right")
+    for each in found:
+        seconds = (each.first, each.median, max(each.seconds), each.median_processor)
+        table.add_row(each.name, *(f"{value * 1000:,.0f}" for value in seconds))
+    out.print(table)
+
+
 def show_rest(out: Console, overhead: Overhead, rates: RestRates) -> None:
     """Print what the bridge adds to a call, and what it takes in."""
     table = _table("One call both ways, ms", ())
@@ -226,6 +239,58 @@ def show_size(out: Console, found: Size) -> None:
     for part, size in found.bytes_a_sample.items():
         table.add_row(part, f"{size:.2f}")
     out.print(table)
+
+
+def show_minute(out: Console, minute: Minute) -> None:
+    """Print a line of a soak."""
+    acks = minute.acks
+    reads = (
+        f"{kind} {minute.reads[kind]} x {minute.reads_p50_ms[kind]:.0f}/{minute.reads_p99_ms[kind]:.0f}"
+        for kind in sorted(minute.reads)
+    )
+    out.print(
+        f"{time.strftime('%H:%M:%S')}  RSS {minute.rss_bytes / 1e6:.1f} MB  "
+        f"ack p50/p99/max {acks.latency_p50_ms:.1f}/{acks.latency_p99_ms:.1f}/{acks.latency_max_ms:.0f} ms  "
+        f"{', '.join(reads)} ms p50/p99  watched {minute.updates} (lost {minute.lost_updates})  "
+        f"stored {minute.stored_samples:,}  lag {minute.maintenance_lag_seconds:.0f} s  "
+        f"queue {minute.queue_bytes / 1e6:.1f} MB  errors {sum(minute.errors.values())}"
+    )
+    for error, count in minute.errors.items():
+        out.print(f"  {count} x {error}", markup=False)
+
+
+def show_soak(out: Console, found: Soak) -> None:
+    """Print what a soak comes to."""
+    table = _table(
+        f"{len(found.minutes)} minutes at {found.rate:,.0f} samples/s; "
+        f"capacity {found.capacity:,.0f}, peak {found.peak:,.0f}",
+        ("",),
+    )
+    first, last = found.ends()
+    for heading in (f"first {len(first)} min", f"last {len(last)} min", "last ÷ first", "no maintenance"):
+        table.add_column(heading, justify="right")
+    assert found.quiet is not None
+    rows: list[tuple[str, Callable[[Minute], float], float | None]] = [
+        ("RSS MB", lambda minute: minute.rss_bytes / 1e6, None),
+        ("ack p50 ms", lambda minute: minute.acks.latency_p50_ms, found.quiet.latency_p50_ms),
+        ("ack p99 ms", lambda minute: minute.acks.latency_p99_ms, found.quiet.latency_p99_ms),
+        ("ack max ms", lambda minute: minute.acks.latency_max_ms, found.quiet.latency_max_ms),
+    ]
+    for name, pick, quiet in rows:
+        # The longest of all; of the others the middle.
+        summed_up = max if name == "ack max ms" else statistics.median
+        before, after = (summed_up(map(pick, minutes)) for minutes in (first, last))
+        ends = (f"{before:.1f}", f"{after:.1f}", f"{after / before:.3f}")
+        table.add_row(name, *ends, "" if quiet is None else f"{quiet:.1f}")
+    out.print(table)
+    if len(first) < SPAN_MINUTES:
+        out.print("Too short to tell: the warm-up takes five minutes, and so do both ends.")
+    out.print(f"Errors: {found.errors}.")
+    if found.stored_twice_or_not:
+        for device_id, text in found.stored_twice_or_not.items():
+            out.print(f"{device_id}: {text}")
+    else:
+        out.print(f"All {found.acked_samples:,} samples acked are stored, each once.")
 
 
 def write_json(file: Path, document: dict[str, Any]) -> None:

@@ -39,6 +39,9 @@ WATCHED = "terminal-00000"
 _DAYS_OF_WALK = 4
 _BATCH = 1200
 
+# How often a device of the large network reports.
+_REPORT_SECONDS = 20
+
 # Written by one transaction: a day of each is 1.5 MB.
 _DEVICES_AT_ONCE = 50
 
@@ -73,6 +76,44 @@ def build(directory: Path, samples: int) -> int:
         _write(store, terminals[number::_DAYS_OF_WALK], _template(_walk(number, START, DAY)))
     store.close()
     return count + len(terminals) * DAY
+
+
+def build_network(directory: Path, devices: int, days: int) -> list[str]:
+    """Make a store with devices that report every 20 s, but each second in the last two hours.
+
+    Each is down five times and silent as often. There are rollups of minutes in
+    the last two hours only: they would be nearly all of the rows, and nothing that
+    is asked of longer ranges reads them.
+
+    Returns:
+        The devices.
+    """
+    store = SqliteStore(directory)
+    device_ids = [f"site-{number:05d}" for number in range(devices)]
+    for number in range(_DAYS_OF_WALK):
+        columns = _eventful(_walk(number, START, days * DAY), number)
+        recent = START + days * DAY_NANOS - 2 * HOUR * SECOND
+        is_report = columns.time_unix_nano // SECOND % _REPORT_SECONDS == 0
+        columns = columns.take(is_report | (columns.time_unix_nano >= recent))
+        minutes = columns.take(columns.time_unix_nano >= recent)
+        rollups = (aggregate([minutes], MINUTE), *(aggregate([columns], each) for each in (HOUR, DAY)))
+        template = _Template(tuple(_segments(columns)), rollups, columns.take(slice(-1, None)))
+        _write(store, device_ids[number::_DAYS_OF_WALK], template)
+    store.close()
+    return device_ids
+
+
+def _eventful(columns: TelemetryColumns, seed: int) -> TelemetryColumns:
+    """Let a device be down five times, and silent as often, for 10 s to 20 min each."""
+    rng = np.random.default_rng(seed)
+    place = np.arange(len(columns))
+    first = np.sort(rng.integers(0, len(columns), 10))
+    length = np.exp(rng.uniform(np.log(10), np.log(1200), 10))
+    event = np.searchsorted(first, place, side="right") - 1
+    during = (event >= 0) & (place < first[event] + length[event])
+    loss = np.where(during & (event % 2 == 0), np.float32(100), np.float32(0.1))
+    metrics = {**columns.metrics, "packet_loss_percent": loss.astype(np.float32)}
+    return replace(columns, metrics=metrics).take(~during | (event % 2 == 0))
 
 
 @cache

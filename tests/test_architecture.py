@@ -29,6 +29,7 @@ ROOMS = {
     "sandboxes": {"ingest", "storage"},
     "services": {"access", "ingest", "networks", "sandboxes", "scoring", "storage", "webhooks"},
     "storage": set[str](),
+    "tracing": set[str](),
     "webhooks": {"access", "storage"},
 }
 # Who may import the composition root, and what runs it.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from dataclasses import replace
 from typing import Any
 
 import grpc.aio
 
 from bench.encoders.ingest import StreamEncoder, start_message
 from bench.load.ack_log import AckLog
-from bench.load.spec import LoadSpec
+from bench.load.spec import LoadResult, LoadSpec
 from spacelink.v1.telemetry_pb2 import IngestAck, IngestResponse
 
 INGEST = "/spacelink.v1.TelemetryService/Ingest"
@@ -36,6 +37,10 @@ class GrpcLoad:
         """Send until the deadline, and wait for the last acks."""
         await asyncio.gather(*(stream.run() for stream in self._streams))
 
+    def result(self) -> LoadResult:
+        """Sum up; call it while the connection is still open."""
+        return replace(self.log.result(), acked_by_stream=tuple(stream.acked for stream in self._streams))
+
     async def close(self) -> None:
         """Close the connection."""
         await self._channel.close()
@@ -46,8 +51,12 @@ class _Stream:
         self._number = number
         self._encoder = StreamEncoder(number, spec.connections, spec.batch_size)
         self._window = spec.window
+        # Between two batches, in seconds; streams take turns.
+        self._pause = spec.connections / spec.rate if spec.rate else 0.0
+        self._first_pause = number / spec.rate if spec.rate else 0.0
         self._metadata = spec.metadata
         self._log = log
+        self.acked = 0
         self._sent_at: deque[float] = deque()
         self._room = asyncio.Event()
 
@@ -59,7 +68,7 @@ class _Stream:
         response = await self._call.read()
         if response is grpc.aio.EOF:
             raise RuntimeError(f"the server ended the stream: {await self._call.details()}")
-        self._acked = response.ready.committed_sequence
+        self.acked = response.ready.committed_sequence
         self._window = min(self._window, response.ready.max_unacked_batches)
 
     async def run(self) -> None:
@@ -67,14 +76,19 @@ class _Stream:
 
     async def _send(self) -> None:
         write, message, sent_at = self._call.write, self._encoder.message, self._sent_at
-        sequence = self._acked
+        sequence = self.acked
+        due = time.perf_counter() + self._first_pause
         while (now := time.perf_counter()) < self._log.deadline:
             if len(sent_at) >= self._window:
                 self._room.clear()
                 await self._room.wait()
                 continue
+            if due > now and self._pause:
+                await asyncio.sleep(due - now)
             sequence += 1
-            sent_at.append(now)
+            # A batch that is late has waited, too.
+            sent_at.append(due if self._pause else now)
+            due += self._pause
             await write(message(sequence))
         await self._call.done_writing()
 
@@ -91,6 +105,6 @@ class _Stream:
     def _take_ack(self, ack: IngestAck, now: float) -> None:
         if ack.rejected:
             raise RuntimeError(f"the server rejected a batch: {ack.rejected[0]}")
-        for _ in range(ack.committed_sequence - self._acked):
+        for _ in range(ack.committed_sequence - self.acked):
             self._log.add(self._sent_at.popleft(), now)
-        self._acked = ack.committed_sequence
+        self.acked = ack.committed_sequence

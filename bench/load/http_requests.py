@@ -10,7 +10,7 @@ from itertools import count
 from typing import cast
 
 from bench.load.ack_log import AckLog
-from bench.load.spec import HttpTarget, LoadSpec
+from bench.load.spec import HttpTarget, LoadResult, LoadSpec
 from bench.walk import nth_batch
 
 # What the requests of one load may take in memory.
@@ -39,6 +39,10 @@ class HttpLoad:
         for connection in self._connections:
             connection.send_next()
         await asyncio.gather(*(connection.done for connection in self._connections))
+
+    def result(self) -> LoadResult:
+        """Sum up; call it while the connections are still open."""
+        return self.log.result()
 
     async def close(self) -> None:
         """Close all connections."""

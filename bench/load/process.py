@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
@@ -13,7 +14,7 @@ import uvloop
 
 from bench.load.grpc_streams import GrpcLoad
 from bench.load.http_requests import HttpLoad
-from bench.load.spec import LoadResult, LoadSpec
+from bench.load.spec import LoadInterval, LoadResult, LoadSpec
 
 # gRPC does not survive a fork.
 _processes = multiprocessing.get_context("spawn")
@@ -27,25 +28,29 @@ class LoadProcess:
         # The word that it is ready.
         self._receive()
 
-    def run(self) -> LoadResult:
+    def run(self, on_interval: Callable[[LoadInterval], None] = lambda _interval: None) -> LoadResult:
         """Run the load to its end.
+
+        Args:
+            on_interval: told what was acked, as often as the spec says.
 
         Raises:
             RuntimeError: the load failed; the text says why.
         """
         self._connection.send("go")
-        result = self._receive()
-        assert result is not None
-        return result
+        while not isinstance(found := self._receive(), LoadResult):
+            assert found is not None
+            on_interval(found)
+        return found
 
-    def _receive(self) -> LoadResult | None:
+    def _receive(self) -> LoadResult | LoadInterval | None:
         try:
             error, result = self._connection.recv()
         except EOFError:
             raise RuntimeError("the load generator died") from None
         if error is not None:
             raise RuntimeError(f"load: {error!r}") from error
-        found: LoadResult | None = result
+        found: LoadResult | LoadInterval | None = result
         return found
 
 
@@ -80,6 +85,25 @@ async def _run(spec: LoadSpec, connection: Connection) -> None:
     connection.send((None, None))
     await asyncio.to_thread(connection.recv)
     load.log.start()
+    done = asyncio.Event()
+    reports = asyncio.create_task(_report(load, spec.report_seconds, connection, done))
     await load.run()
-    connection.send((None, load.log.result()))
+    done.set()
+    await reports
+    connection.send((None, load.result()))
     await load.close()
+
+
+async def _report(
+    load: GrpcLoad | HttpLoad, seconds: float, connection: Connection, done: asyncio.Event
+) -> None:
+    while seconds:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), seconds)
+            return
+        # On another thread: what takes long here counts as latency.
+        await asyncio.to_thread(_send_interval, load.log.interval(), connection)
+
+
+def _send_interval(interval: Callable[[], LoadInterval], connection: Connection) -> None:
+    connection.send((None, interval()))

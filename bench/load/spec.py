@@ -38,6 +38,8 @@ class LoadSpec:
         warmup: seconds under load before the clock starts.
         seconds: seconds that are measured.
         expected_batches: how many batches to encode beforehand for HTTP.
+        rate: batches a second that all streams together send; 0: as many as they can.
+        report_seconds: how often to report what was acked meanwhile; 0: at the end alone.
     """
 
     host: str
@@ -50,6 +52,25 @@ class LoadSpec:
     warmup: float
     seconds: float
     expected_batches: int
+    rate: float = 0.0
+    report_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadInterval:
+    """What was acked since the last report.
+
+    Attributes:
+        samples: samples acked.
+        latency_p50_ms: median time from when a batch was to be sent to its ack.
+        latency_p99_ms: 99th percentile of the same.
+        latency_max_ms: the longest.
+    """
+
+    samples: int
+    latency_p50_ms: float
+    latency_p99_ms: float
+    latency_max_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +87,10 @@ class LoadResult:
         latency_p50_ms: median time from sending a batch to its ack, in the
             measured part.
         latency_p99_ms: 99th percentile of the same.
+        latency_max_ms: the longest.
         cpu_seconds: processor time of the load generator in all.
         exhausted: whether the batches ran out before the time.
+        acked_by_stream: the last sequence acked of each stream; none where there are no streams.
     """
 
     seconds: float
@@ -76,8 +99,10 @@ class LoadResult:
     wire_bytes: int
     latency_p50_ms: float
     latency_p99_ms: float
+    latency_max_ms: float
     cpu_seconds: float
     exhausted: bool
+    acked_by_stream: tuple[int, ...] = ()
 
     @property
     def samples_per_second(self) -> float:

@@ -30,6 +30,10 @@ class SpaceLink(Peer):
     connections = (1, 4, 16, 64)
     window = 64
 
+    def __init__(self, *flags: str) -> None:
+        """Give it flags that are not the defaults."""
+        self._flags = flags
+
     @contextmanager
     def serve(self, directory: Path) -> Iterator[Server]:
         """Run the server."""
@@ -40,7 +44,7 @@ class SpaceLink(Peer):
     def _serve(self, directory: Path, *flags: str) -> Iterator[Server]:
         data, log = directory / "data", directory / "log"
         command: list[str | Path] = [sys.executable, "-m", "spacelink", "server", "--data-dir", data]
-        command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", *flags]
+        command += ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", *self._flags, *flags]
         with running(command, log, lambda: _READY.search(log.read_bytes()) is not None) as process:
             match = _READY.search(log.read_bytes())
             assert match is not None

@@ -49,7 +49,7 @@ def aggregate(devices: Sequence[TelemetryColumns], window_seconds: int) -> Rollu
     if not samples:
         none = np.empty(0, np.int64)
         statuses = np.empty((0, _STATUS_COUNT), np.int64)
-        return Rollups((), window_seconds, none, none, none, statuses, none, none)
+        return Rollups((), window_seconds, none, none, none, statuses, none, none, none, none)
     times = np.concatenate([columns.time_unix_nano for columns in samples])
     device = np.repeat(np.arange(len(samples)), [len(columns) for columns in samples])
     window = times // (window_seconds * 1_000_000_000)
@@ -65,8 +65,17 @@ def aggregate(devices: Sequence[TelemetryColumns], window_seconds: int) -> Rollu
         _status_counts(samples, group, len(starts)),
         times[starts],
         times[starts + sample_count - 1],
+        *_gaps(times, starts),
         _metrics(samples, group, sample_count, _ALL_HISTOGRAMS_SAMPLES[window_seconds]),
     )
+
+
+def _gaps(times: NDArray[np.int64], starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tell the longest time between two samples of a window, and that between its last two moments."""
+    gaps = np.diff(times, prepend=times[0])
+    gaps[starts] = 0
+    last = np.maximum.reduceat(np.where(gaps > 0, np.arange(len(times)), -1), starts)
+    return np.maximum.reduceat(gaps, starts), np.where(last < 0, 0, gaps[last])
 
 
 def _status_counts(

@@ -44,6 +44,7 @@ from spacelink_server.listeners import ServingHealth, open_plane
 from spacelink_server.maintenance.maintenance import Maintenance
 from spacelink_server.metrics.collector import ServerCollector, Sources
 from spacelink_server.metrics.listener import answering_scrapes
+from spacelink_server.networks.alerts import SlaAlerts
 from spacelink_server.networks.detection import IncidentDetection
 from spacelink_server.networks.history import History
 from spacelink_server.rpc import CallInterceptor
@@ -59,6 +60,7 @@ from spacelink_server.services.scopes import RULES
 from spacelink_server.services.session import SessionService
 from spacelink_server.services.telemetry import TelemetryService
 from spacelink_server.storage.opening import open_store
+from spacelink_server.tracing.starting import traced
 from spacelink_server.webhooks.delivery import Deliverer
 from spacelink_server.webhooks.sending import Sender
 from spacelink_server.webhooks.targets import Targets
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from spacelink_server.access.keys import KeyRing
     from spacelink_server.config import ServerConfig
     from spacelink_server.storage.sql_store import SqlStore
+    from spacelink_server.tracing.spans import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -115,16 +118,18 @@ async def serve(
             something to read from it, such as its end.
 
     Raises:
-        ConfigError: a listener cannot listen, or the database's URL is none.
+        ConfigError: a listener cannot listen, the database's URL is none, or what
+            traces need is not installed.
         MasterKeyError: the master key is missing or not the store's.
         DataDirectoryInUseError: another server works on the data directory.
         SchemaMismatchError: the store belongs to another version.
         StoreUnavailableError: the store cannot be opened.
     """
     stopping = _stop_signal(stop_on)
-    with opened(config) as store:
-        keys = first_start.prepare(store, config.data_dir, os.environ)
-        await _serve(config, store, keys, on_ready, stopping)
+    async with traced(config.otlp_endpoint) as tracing:
+        with opened(config) as store:
+            keys = first_start.prepare(store, config.data_dir, os.environ)
+            await _serve(config, store, keys, on_ready, stopping, tracing)
 
 
 @contextlib.contextmanager
@@ -146,6 +151,7 @@ async def _serve(
     keys: KeyRing,
     on_ready: Callable[[Address, Address], None],
     stopping: asyncio.Event,
+    tracing: Tracing | None,
 ) -> None:
     health = ServingHealth()
     with (
@@ -168,9 +174,16 @@ async def _serve(
             else SharedFeed(store.tail, readers, detection.observe)
         )
         streams = StreamRegistry()
-        committer = Committer(store, writer, feed, config.queue_bytes, health.reporter("store"))
+        committer = Committer(
+            store,
+            writer,
+            feed,
+            config.queue_bytes,
+            health.reporter("store"),
+            None if tracing is None else tracing.commit,
+        )
         telemetry = TelemetryService(store, readers, committer, feed, streams, config.limits)
-        calls = CallInterceptor()
+        calls = CallInterceptor(None if tracing is None else tracing.begin_call)
         interceptors = (calls, access.interceptor)
         data = open_plane(config, "listen", _DATA_SERVICES, interceptors)
         admin = open_plane(config, "admin_listen", _ADMIN_SERVICES, interceptors)
@@ -180,7 +193,8 @@ async def _serve(
         deliverer = Deliverer(access.database, sender)
         partner = PartnerService(access, Seeder(committer, readers), targets, sender)
         partner_pb2_grpc.add_PartnerServiceServicer_to_server(partner, data.server)
-        network = NetworkService(access.database, History(store, readers))
+        history = History(store, readers)
+        network = NetworkService(access.database, history)
         network_pb2_grpc.add_NetworkServiceServicer_to_server(network, data.server)
         _register_access(access, data.server, admin.server)
         maintenance = Maintenance(store, config.maintenance)
@@ -197,6 +211,7 @@ async def _serve(
                     feed.run(),
                     maintenance.run(),
                     detection.run(),
+                    SlaAlerts(access.database, history).run(),
                     deliverer.run(),
                     *access.background(),
                 )

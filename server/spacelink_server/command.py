@@ -54,6 +54,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="HOST:PORT",
     help="Metrics for Prometheus, to anybody who can reach them; each further worker takes the next port.",
 )
+@setting(
+    "--otlp-endpoint",
+    default="",
+    metavar="URL",
+    help="OpenTelemetry collector that traces go to by OTLP over HTTP, such as http://127.0.0.1:4318.",
+)
 @setting("--tls-cert", type=_FILE, help="Certificate chain (PEM); all listeners then speak TLS only.")
 @setting("--tls-key", type=_FILE, help="Its private key (PEM).")
 @setting(
@@ -111,6 +117,7 @@ def server(  # noqa: PLR0913 - one for each setting
     listen: str,
     admin_listen: str,
     metrics_listen: str | None,
+    otlp_endpoint: str,
     tls_cert: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
@@ -150,6 +157,7 @@ def server(  # noqa: PLR0913 - one for each setting
             webhook_allow_private=webhook_allow_private,
             maintenance=Schedule(maintenance_interval),
             metrics_listen=Address.parse("metrics_listen", metrics_listen) if metrics_listen else None,
+            otlp_endpoint=otlp_endpoint,
         )
     except ConfigError as error:
         raise click.UsageError(str(error)) from None

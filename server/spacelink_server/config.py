@@ -6,6 +6,7 @@ import ssl
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 import grpc
 
@@ -97,6 +98,7 @@ class ServerConfig:
         webhook_allow_private: webhooks may lead to any address, and do without TLS.
         maintenance: when to do what to the store.
         metrics_listen: where scrapes are answered; None: nowhere.
+        otlp_endpoint: the URL of an OpenTelemetry collector; empty: nothing is traced.
     """
 
     data_dir: Path
@@ -113,12 +115,15 @@ class ServerConfig:
     webhook_allow_private: bool = False
     maintenance: Schedule = field(default_factory=Schedule)
     metrics_listen: Address | None = None
+    otlp_endpoint: str = ""
 
     def __post_init__(self) -> None:
         if self.workers > 1 and not self.database:
             raise ConfigError(
                 f"workers {self.workers}: expected 1; several need a PostgreSQL database, see database"
             )
+        if self.otlp_endpoint:
+            _check_endpoint(self.otlp_endpoint)
         addresses = {"listen": self.listen, "admin_listen": self.admin_listen}
         if self.metrics_listen is not None:
             addresses["metrics_listen"] = self.metrics_listen
@@ -144,3 +149,14 @@ class ServerConfig:
                 f"for {self.workers} workers, which take one each"
             )
         return replace(self, metrics_listen=replace(address, port=port))
+
+
+def _check_endpoint(url: str) -> None:
+    parts = urlsplit(url)
+    # A path may be a proxy's; a user would be shown in the collector's errors.
+    plain = not (parts.username or parts.query or parts.fragment)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
+        raise ConfigError(
+            "otlp_endpoint: expected the URL of a collector that takes OTLP over HTTP, such as "
+            "http://127.0.0.1:4318; headers go into OTEL_EXPORTER_OTLP_HEADERS"
+        )

@@ -11,10 +11,12 @@ import grpc
 from spacelink_server.errors import InvalidRequestError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
     Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+    # Takes the method and the caller's metadata; gives what takes the status code's name at the end.
+    BeginSpan: TypeAlias = Callable[[str, Iterable[tuple[str, str | bytes]]], Callable[[str], None]]
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +39,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             of methods that do not exist are those of the method "unknown".
     """
 
-    def __init__(self) -> None:
+    def __init__(self, begin_span: BeginSpan | None = None) -> None:
+        """Make it.
+
+        Args:
+            begin_span: called when a call begins; None: nobody traces calls.
+        """
         self.ended: Counter[tuple[str, str]] = Counter()
+        self._begin_span = begin_span
 
     async def intercept_service(
         self,
@@ -68,6 +76,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             # has gone, its deadline is over, or the server stops. A stream of
             # requests just ends then, so that its method may answer as ever.
             code = "CANCELLED"
+            begin_span = self._begin_span
+            end_span = begin_span(method, context.invocation_metadata() or ()) if begin_span else None
             try:
                 answer = await behaviour(request, context)
                 code = "OK"
@@ -76,6 +86,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise
             finally:
                 self.ended[method, code] += 1
+                if end_span is not None:
+                    end_span(code)
             return answer
 
         return count

@@ -96,7 +96,7 @@ def test_bits_behind_the_last_byte_are_refused() -> None:
 def test_standard_base64_is_refused() -> None:
     token = next(t for t in map(minted_with_label, range(1000)) if "-" in str(t) and "_" in str(t)[4:])
     for old, new in (("-", "+"), ("_", "/")):
-        with pytest.raises(InvalidTokenError, match="only valid form"):
+        with pytest.raises(InvalidTokenError, match=r"not base64url$"):
             Token.parse("slk_" + str(token)[4:].replace(old, new))
 
 

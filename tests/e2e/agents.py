@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +16,7 @@ import numpy as np
 
 from spacelink import TelemetryColumns
 from tests.e2e.batches import START
+from tests.e2e.calls import DEADLINE
 from tests.leaks import WATCH
 
 if TYPE_CHECKING:
@@ -166,3 +169,35 @@ def agent_processes(directory: Path) -> Iterator[StartAgent]:
     yield start
     for agent in started:
         agent.kill()
+
+
+@contextmanager
+def simulating(server: ServerProcess, directory: Path, *flags: str) -> Iterator[AgentProcess]:
+    """Run an agent that sends a few batches a second until it is told to stop."""
+    command = [sys.executable, "-m", "spacelink", "agent", "--server", server.address]
+    command += ["--collector", "simulator", "--interval", "0.1", "--batch-age", "0.1"]
+    command += ["--spool", str(directory / "spool"), *flags]
+    log_file = directory / "agent.log"
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    agent = AgentProcess(process, log_file)
+    try:
+        yield agent
+    finally:
+        agent.kill()
+
+
+def put_secret(path: Path, secret: object) -> Path:
+    """Write a file that holds a credential, in one step."""
+    new = path.with_suffix(".new")
+    new.write_text(f"{secret}\n")
+    return new.replace(path)
+
+
+def wait_until(condition: Callable[[], bool], agent: AgentProcess) -> None:
+    """Wait for something that an agent brings about."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert agent.process.poll() is None, agent.log
+        assert time.monotonic() < deadline, agent.log
+        time.sleep(0.05)

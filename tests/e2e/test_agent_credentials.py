@@ -4,54 +4,18 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from spacelink import AdminClient, Token
 from tests.conftest import EXIT_SECONDS, ServerProcess, StartServer
-from tests.e2e.agents import AgentProcess, StartAgent, make_recording
+from tests.e2e.agents import StartAgent, make_recording, put_secret, simulating, wait_until
 from tests.e2e.batches import stored_samples
-from tests.e2e.calls import DEADLINE
 
 DEVICE = "site-7/dish-1"
 
 
 def narrowed(server: ServerProcess, **bounds: str) -> Token:
     return Token.parse(server.token).attenuate(tenant="default", scope="telemetry:write", **bounds)
-
-
-def put(path: Path, token: Token) -> Path:
-    new = path.with_suffix(".new")
-    new.write_text(f"{token}\n")
-    return new.replace(path)
-
-
-@contextmanager
-def simulating(server: ServerProcess, directory: Path, token_file: Path) -> Iterator[AgentProcess]:
-    """Run an agent that sends a few batches a second until it is told to stop."""
-    command = [sys.executable, "-m", "spacelink", "agent", "--server", server.address]
-    command += ["--collector", "simulator", "--interval", "0.1", "--batch-age", "0.1", "--device-id", DEVICE]
-    command += ["--token-file", str(token_file), "--spool", str(directory / "spool")]
-    log_file = directory / "agent.log"
-    with log_file.open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    agent = AgentProcess(process, log_file)
-    try:
-        yield agent
-    finally:
-        agent.kill()
-
-
-def wait_until(condition: Callable[[], bool], agent: AgentProcess) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert agent.process.poll() is None, agent.log
-        assert time.monotonic() < deadline, agent.log
-        time.sleep(0.05)
 
 
 def stored(server: ServerProcess) -> int:
@@ -63,14 +27,14 @@ def test_a_banned_agent_keeps_what_it_measures_for_the_next_token(
 ) -> None:
     server = servers(tmp_path / "server", "--log-level", "debug")
     first, second = (narrowed(server, device=DEVICE, label=label) for label in ("first", "second"))
-    token_file = put(tmp_path / "agent.token", first)
-    with simulating(server, tmp_path, token_file) as agent:
+    token_file = put_secret(tmp_path / "agent.token", first)
+    with simulating(server, tmp_path, "--device-id", DEVICE, "--token-file", str(token_file)) as agent:
         wait_until(lambda: stored(server) > 0, agent)
         with AdminClient(server.admin_address, token=server.token) as operator:
             operator.ban_token(token=first)
         wait_until(lambda: "TOKEN_BANNED" in agent.log, agent)
         before = stored(server)
-        put(token_file, second)
+        put_secret(token_file, second)
         wait_until(lambda: stored(server) > before, agent)
         agent.process.send_signal(signal.SIGTERM)
         assert agent.process.wait(EXIT_SECONDS) == 0, agent.log
@@ -90,7 +54,7 @@ def test_batches_of_another_device_than_the_tokens_are_set_aside(
 ) -> None:
     server = servers(tmp_path / "server")
     own, others = (make_recording(tmp_path, name, 300, seed=3) for name in ("dish-1", "dish-2"))
-    token_file = put(tmp_path / "dish-1.token", narrowed(server, device="dish-1"))
+    token_file = put_secret(tmp_path / "dish-1.token", narrowed(server, device="dish-1"))
     agents(server, own, "--token-file", str(token_file)).finish()
     refused = agents(server, others, "--token-file", str(token_file))
     assert refused.process.wait(EXIT_SECONDS) == 1

@@ -114,3 +114,28 @@ def test_each_worker_has_a_port_for_scrapes() -> None:
         ports(65_534)
     without = ServerConfig(Path(), LOCAL, LOCAL, database="postgresql://", workers=3)
     assert without.of_worker(3).metrics_listen is None
+
+
+# Traces
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:4318", "https://otel.example/tenant/"])
+def test_traces_go_to_a_collector(url: str) -> None:
+    assert ServerConfig(Path(), LOCAL, LOCAL, otlp_endpoint=url).otlp_endpoint == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:4318",
+        "grpc://127.0.0.1:4317",
+        "http://",
+        "http://:4318",
+        "http://u:sesame@h",
+        "http://h?a=b",
+    ],
+)
+def test_an_endpoint_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"^otlp_endpoint: expected the URL .*4318") as caught:
+        ServerConfig(Path(), LOCAL, LOCAL, otlp_endpoint=url)
+    assert "sesame" not in str(caught.value)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     )
 
 _BAR_WIDTH = 12
+# On narrower screens tables have less columns.
+_WIDE = 110
 _CHART_HEIGHT = 12
 # What a chart's axis takes of the width.
 _AXIS_WIDTH = 11
@@ -49,15 +51,7 @@ def print_health(report: HealthReport) -> None:
         ("devices", _device_counts(window)),
     ]
     screen.print(details_table(rows))
-    table = plain_table()
-    for name in ("device", "now", "range", "", "held down by"):
-        table.add_column(name, overflow="fold")
-    for name in ("R", "MOS", "offline %", "samples"):
-        table.add_column(name, justify="right")
-    table.add_column("last sample (UTC)", no_wrap=True)
-    for device in report.devices:
-        table.add_row(*_health_row(device))
-    screen.print(table)
+    screen.print(_health_table(report.devices, is_wide=screen.width >= _WIDE))
     screen.print("The network's score is that of its worst device.", style="dim")
 
 
@@ -76,12 +70,13 @@ def print_sla(report: SlaReport) -> None:
                 ("target", f"{report.sla.availability_target_percent:g} %"),
                 ("worst device", f"{percent(whole.availability_percent)} {whole.worst_device_id}"),
                 ("all devices' time", percent(whole.pooled_availability_percent)),
-                ("devices that kept it", f"{whole.compliant_device_count:,} of {whole.device_count:,}"),
+                ("devices that kept it", kept(report)),
             ]
         )
     )
-    screen.print(_sla_table(report.devices))
-    _print_outages(report.devices)
+    is_wide = screen.width >= _WIDE
+    screen.print(_sla_table(report.devices, is_wide=is_wide))
+    _print_outages(report.devices, is_wide=is_wide)
     if whole.objectives:
         screen.print(_objective_table(whole.objectives))
     screen.print("Unknown time is " + _UNKNOWN[report.sla.unknown_time], style="dim")
@@ -114,6 +109,12 @@ def print_trend(report: Trend) -> None:
     screen.print(table)
     if unit:
         screen.print(f"Values in {unit}.", style="dim")
+
+
+def kept(report: SlaReport) -> str:
+    """Write how many of the devices that were heard of kept their SLA."""
+    known = [device for device in report.devices if device.availability_percent is not None]
+    return f"{sum(device.compliant for device in known):,} of {len(known):,}"
 
 
 def moment(time: datetime | None) -> str:
@@ -171,23 +172,41 @@ def _device_counts(health: NetworkHealth) -> Text:
     return text
 
 
-def _health_row(device: DeviceHealth) -> list[Text | str]:
-    window = device.window
-    share = (window.score or 0) / 100
-    drawn = bar(share, _BAR_WIDTH, _score_style(window.score)) if window.score is not None else Text()
+def _health_table(devices: tuple[DeviceHealth, ...], *, is_wide: bool) -> object:
+    table = plain_table()
+    table.add_column("device", overflow="fold")
+    for name in ("now", "range", *(("",) if is_wide else ())):
+        table.add_column(name, no_wrap=True)
+    table.add_column("held down by", overflow="fold")
+    for name in ("R", "MOS", "offline %", "samples") if is_wide else ():
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("last sample (UTC)", no_wrap=True)
+    for device in devices:
+        window = device.window
+        table.add_row(
+            Text(printable(device.device_id)),
+            _score(device.now.score),
+            _score(window.score),
+            *((_score_bar(window.score),) if is_wide else ()),
+            _held_down_by(window),
+            *(_more_of_health(window) if is_wide else ()),
+            moment(device.last_sample_time),
+        )
+    return table
+
+
+def _score_bar(score: float | None) -> Text:
+    return Text() if score is None else bar(score / 100, _BAR_WIDTH, _score_style(score))
+
+
+def _more_of_health(window: HealthScore) -> tuple[str, str, str, str]:
     voice = window.voice
-    return [
-        Text(printable(device.device_id)),
-        _score(device.now.score),
-        _score(window.score),
-        drawn,
-        _held_down_by(window),
+    return (
         "-" if voice is None else f"{voice.r_factor:.1f}",
         "-" if voice is None else f"{voice.mos:.2f}",
         decimals(window.offline_sample_percent),
         f"{window.sample_count:,}",
-        moment(device.last_sample_time),
-    ]
+    )
 
 
 def _held_down_by(score: HealthScore) -> str:
@@ -197,48 +216,53 @@ def _held_down_by(score: HealthScore) -> str:
     return f"{worst.input} {decimals(worst.measured)}" if worst.score < 100 else ""
 
 
-def _sla_table(devices: tuple[DeviceSla, ...]) -> object:
+def _sla_table(devices: tuple[DeviceSla, ...], *, is_wide: bool) -> object:
     table = plain_table()
     table.add_column("device", overflow="fold")
     table.add_column("SLA")
-    for name in ("availability", "margin", "down", "dips", "unknown", "maintenance"):
-        table.add_column(name, justify="right")
-    table.add_column("error budget used, minutes")
+    times = ("down", "dips", "unknown", "maintenance") if is_wide else ("down", "unknown")
+    for name in ("availability", *(("margin, pp",) if is_wide else ()), *times):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("error budget used, minutes" if is_wide else "budget used, min", no_wrap=True)
     for device in devices:
         verdict = Text("kept", "green") if device.compliant else Text("broken", "red")
         if device.availability_percent is None:
             verdict = Text("unknown", "yellow")
-        times = (device.down, device.dips, device.unknown, device.maintenance)
+        margin = "-" if device.availability_percent is None else f"{device.margin_percent:+.4f}"
         table.add_row(
             Text(printable(device.device_id)),
             verdict,
             percent(device.availability_percent),
-            "-" if device.availability_percent is None else f"{device.margin_percent:+.4f}",
-            *(length(time) for time in times),
-            _budget(device),
+            *((margin,) if is_wide else ()),
+            *(length(getattr(device, name)) for name in times),
+            _budget(device, is_wide=is_wide),
         )
     return table
 
 
-def _budget(device: DeviceSla) -> Text:
+def _budget(device: DeviceSla, *, is_wide: bool) -> Text:
     whole, used = device.error_budget_minutes, device.error_budget_used_minutes
+    if not is_wide:
+        return Text(f"{used:.2f} of {whole:.2f}")
     share = used / whole if whole else float(used > 0)
     drawn = bar(share, _BAR_WIDTH, "green" if device.compliant else "red")
     return drawn + Text(f" {used:.2f} of {whole:.2f}")
 
 
-def _print_outages(devices: tuple[DeviceSla, ...]) -> None:
+def _print_outages(devices: tuple[DeviceSla, ...], *, is_wide: bool) -> None:
     found = [(device.device_id, outage) for device in devices for outage in device.outages]
     if not found:
         return
     table = plain_table()
-    for name in ("outage of", "from (UTC)", "to (UTC)", "length", "counted", "cause"):
-        table.add_column(name, overflow="fold")
+    table.add_column("outage of", overflow="fold")
+    for name in ("from (UTC)", *(("to (UTC)",) if is_wide else ()), "length", "counted", "cause"):
+        table.add_column(name, no_wrap=True)
     for device_id, outage in found[:_MOST_OUTAGES]:
-        end = moment(outage.end_time) + (" …" if outage.goes_on else "")
+        goes_on = " …" if outage.goes_on else ""
         cause = outage.cause.replace("_", " ") or "not known"
-        times = (moment(outage.start_time), end, length(outage.length), length(outage.counted))
-        table.add_row(Text(printable(device_id)), *times, cause)
+        end = (moment(outage.end_time) + goes_on,) if is_wide else ()
+        lengths = (length(outage.length) + goes_on, length(outage.counted))
+        table.add_row(Text(printable(device_id)), moment(outage.start_time), *end, *lengths, cause)
     console().print(table)
     if len(found) > _MOST_OUTAGES:
         console(stderr=True).print(

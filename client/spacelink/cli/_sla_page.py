@@ -6,8 +6,9 @@ from datetime import timedelta
 from html import escape
 from typing import TYPE_CHECKING
 
-from spacelink.cli._network_tables import length, moment, objective_text, percent
-from spacelink.cli._svg import bars, strips
+from spacelink.cli import _plots
+from spacelink.cli._network_tables import kept, length, moment, objective_text, percent
+from spacelink.cli._plots import bars, strips
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,28 +29,24 @@ _STYLE = """
   --rest: #8a95a1; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 960px; margin: 0 auto; padding: 32px 24px 64px; }
+main { max-width: 1040px; margin: 0 auto; padding: 32px 24px 64px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 17px; margin: 36px 0 10px; }
 p { margin: 0 0 8px; } .soft { color: var(--soft); }
 .verdict { display: inline-block; padding: 3px 12px; border-radius: 4px; font-weight: 600; }
 .verdict.good { color: var(--good); border: 1px solid var(--good); }
 .verdict.bad { color: var(--bad); border: 1px solid var(--bad); }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px;
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
   margin-top: 20px; }
 .figures div { background: var(--panel); border: 1px solid var(--line); border-radius: 6px; padding: 12px; }
 .figures b { display: block; font-size: 21px; font-variant-numeric: tabular-nums; }
 figure { margin: 0; background: var(--panel); border: 1px solid var(--line); border-radius: 6px;
-  padding: 14px; overflow-x: auto; }
-svg { width: 100%; min-width: 640px; height: auto; display: block; }
-svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
-rect.track { fill: var(--track); } rect.good { fill: var(--good); } rect.bad { fill: var(--bad); }
-rect.fair { fill: var(--fair); } rect.rest { fill: var(--rest); } line.tick { stroke: var(--line); }
+  padding: 14px; }
 .key { margin: 10px 0 0; color: var(--soft); font-size: 13px; }
-.key i { display: inline-block; width: 11px; height: 11px; margin: 0 5px 0 14px; border-radius: 2px; }
-.key i.good { background: var(--good); } .key i.bad { background: var(--bad); }
-.key i.fair { background: var(--fair); } .key i.rest { background: var(--rest); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+.key span { margin-right: 14px; }
+.key i { display: inline-block; width: 11px; height: 11px; margin: 0 5px 0 0; border-radius: 2px; }
+.wide { overflow-x: auto; } .wide + p { margin-top: 6px; }
+table { border-collapse: collapse; width: 100%; font-size: 14px;
+  font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; } td.n, th.n { text-align: right; }
@@ -84,7 +81,7 @@ def sla_page(report: SlaReport) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}{_plots.STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n{''.join(parts)}\n</main>\n</body>\n</html>\n"
     )
 
@@ -94,20 +91,20 @@ def _section(title: str, content: str) -> str:
 
 
 def _verdict(report: SlaReport) -> str:
-    kept = report.network.compliant
-    text = "SLA kept" if kept else "SLA broken"
+    is_kept = report.network.compliant
+    text = "SLA kept" if is_kept else "SLA broken"
     if report.evaluated_until_time < report.end_time:
         text += f" so far, as of {moment(report.evaluated_until_time)} UTC"
-    return f'<p><span class="verdict {"good" if kept else "bad"}">{text}</span></p>\n'
+    return f'<p><span class="verdict {"good" if is_kept else "bad"}">{text}</span></p>\n'
 
 
 def _figures(report: SlaReport) -> str:
     whole = report.network
     figures = [
-        ("target", f"{report.sla.availability_target_percent:g} %"),
-        ("worst device", percent(whole.availability_percent)),
-        ("all devices' time", percent(whole.pooled_availability_percent)),
-        ("devices that kept it", f"{whole.compliant_device_count:,} of {whole.device_count:,}"),
+        ("availability agreed on", f"{report.sla.availability_target_percent:g} %"),
+        ("availability of the worst device", percent(whole.availability_percent)),
+        ("availability of all together", percent(whole.pooled_availability_percent)),
+        ("devices kept the SLA", kept(report)),
         ("outages", f"{whole.outage_count:,}"),
     ]
     if whole.unknown_device_count:
@@ -122,9 +119,9 @@ def _budgets(devices: Sequence[DeviceSla]) -> str:
         whole, used = device.error_budget_minutes, device.error_budget_used_minutes
         share = min(used / whole, 1.0) if whole else float(used > 0)
         kind = "good" if device.compliant else "bad"
-        text = f"{used:,.2f} of {whole:,.2f} min"
+        text = "no telemetry" if device.availability_percent is None else f"{used:,.2f} of {whole:,.2f} min"
         rows.append((device.device_id, [(share, kind, f"{text} used")], text))
-    return _figure(bars(rows), (("good", "used, within the budget"), ("bad", "used up")), len(devices))
+    return _figure(bars(rows), (("good", "used, within the budget"), ("bad", "overdrawn")), len(devices))
 
 
 def _timeline(report: SlaReport) -> str:
@@ -162,7 +159,7 @@ def _timeline(report: SlaReport) -> str:
         for device in report.devices[:_MOST_DEVICES]
     ]
     ticks = [
-        (number / _TICKS, _tick(report.start_time + length_of_all * number / _TICKS, length_of_all))
+        _tick(report.start_time + length_of_all * number / _TICKS, length_of_all)
         for number in range(_TICKS + 1)
     ]
     key = (("bad", "outage"), ("rest", "maintenance"))
@@ -184,14 +181,16 @@ def _objectives(results: Iterable[ObjectiveResult]) -> str:
             (violated, "fair", f"{result.violated_interval_count:,} violated"),
             (severe, "bad", f"{result.severely_violated_interval_count:,} severely violated"),
         ]
-        rows.append((objective_text(result), stack, f"{100 * met:.2f} % of {result.interval_count:,} met"))
+        rows.append(
+            (objective_text(result), stack, f"{100 * met:.2f} % of {result.interval_count:,} intervals")
+        )
     if not rows:
         return ""
     return _figure(bars(rows), (("good", "met"), ("fair", "violated"), ("bad", "severely violated")), 0)
 
 
 def _figure(plot: str, key: Iterable[tuple[str, str]], devices: int) -> str:
-    signs = "".join(f'<i class="{kind}"></i>{text}' for kind, text in key)
+    signs = " ".join(f'<span><i class="{kind}"></i>{text}</span>' for kind, text in key)
     more = f"The {_MOST_DEVICES} worst of {devices:,} devices are shown. " if devices > _MOST_DEVICES else ""
     return f'<figure>{plot}<figcaption class="key">{more}{signs}</figcaption></figure>\n'
 
@@ -212,8 +211,19 @@ def _device_table(devices: Sequence[DeviceSla]) -> str:
                 (length(device.maintenance), "n"),
             )
         )
-    heads = ("device", "SLA", "availability", "margin", "outages", "down", "dips", "unknown", "maintenance")
-    return _table(heads, rows, numbers_from=2)
+    heads = (
+        "device",
+        "SLA",
+        "availability",
+        "margin, pp",
+        "outages",
+        "down",
+        "dips",
+        "unknown",
+        "maintenance",
+    )
+    note = '<p class="soft">The margin is the availability less the target, in percentage points (pp).</p>\n'
+    return _table(heads, rows, numbers_from=2) + note
 
 
 def _outage_table(devices: Sequence[DeviceSla]) -> str:

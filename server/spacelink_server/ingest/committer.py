@@ -42,6 +42,13 @@ _GROUP_BYTES = 8 * 1024 * 1024
 _PROBE_MARGIN_BYTES = 1024 * 1024
 
 
+class TraceCommit(Protocol):
+    """Hears of each group after its commit."""
+
+    def __call__(self, seconds: float, batches: int, payload_bytes: int, works: bool) -> None:
+        """Hear how long it took, how much was in it, and whether it is on disk."""
+
+
 class CommitListener(Protocol):
     """A stream that waits for its batches to be committed."""
 
@@ -124,6 +131,7 @@ class Committer:
         feed: LiveFeed,
         queue_bytes: int,
         on_health: Callable[[bool], Awaitable[None]],
+        trace: TraceCommit | None = None,
     ) -> None:
         """Make a committer.
 
@@ -134,12 +142,14 @@ class Committer:
             queue_bytes: past so much queued payload, room() waits.
             on_health: called with False when the store fails, with True when
                 it works again.
+            trace: called with each group; None: nobody traces commits.
         """
         self.counts = IngestCounts()
         self._store = store
         self._feed = feed
         self._queue_bytes = queue_bytes
         self._on_health = on_health
+        self._trace = trace
         self._healthy = True
         self._queue: deque[_Item] = deque()
         self._queued_bytes = 0
@@ -209,6 +219,7 @@ class Committer:
                 continue
             group = self._take()
             start = perf_counter()
+            works = False
             try:
                 result = await loop.run_in_executor(self._writer, self._store.commit, _request(group))
             except StoreUnavailableError as error:
@@ -217,8 +228,11 @@ class Committer:
                 logger.exception("commit failed")
                 await self._fail(group, StoreUnavailableError(str(error)))
             else:
+                works = True
                 self._succeed(group, result)
                 self._count(group, start)
+            if self._trace is not None:
+                self._trace(perf_counter() - start, group.batch_count, group.size, works)
 
     async def watch_health(self) -> None:
         """Probe a store that failed until it works again; runs for ever."""

@@ -143,7 +143,6 @@ class IngestStream:
     def committed(self, sequence: int) -> None:
         """Hear that everything up to the sequence is on disk."""
         self._committed = sequence
-        self._window_open.set()
         self._changed.set()
 
     def fenced(self) -> None:
@@ -173,7 +172,9 @@ class IngestStream:
                 if self._lost:
                     return
                 await self._take(data)
-                while self._received - self._committed >= self._limits.max_unacked_batches:
+                # Until the ack has been written: a producer that reads none must not
+                # have the server keep rejections without end.
+                while self._received - self._acked >= self._limits.max_unacked_batches:
                     self._window_open.clear()
                     await self._window_open.wait()
                 if not self._committer.has_room:
@@ -284,11 +285,12 @@ class IngestStream:
 
     async def _ack(self) -> None:
         self._repeated = False
-        self._acked = self._committed
-        ack = IngestAck(committed_sequence=self._acked)
-        while self._rejected and self._rejected[0].sequence <= self._acked:
+        ack = IngestAck(committed_sequence=self._committed)
+        while self._rejected and self._rejected[0].sequence <= ack.committed_sequence:
             ack.rejected.append(_rejected_batch(self._rejected.popleft()))
         await self._context.write(IngestResponse(ack=ack).SerializeToString())
+        self._acked = ack.committed_sequence
+        self._window_open.set()
 
     def _parse(self, data: bytes) -> Any:
         view = IngestRequestView()

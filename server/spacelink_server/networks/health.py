@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spacelink_server.networks.measures import Measures, Voice, measure, nothing, voice
-from spacelink_server.networks.rolled_up import Question, rolled_up
+from spacelink_server.networks.cover import Question
+from spacelink_server.networks.history import is_little
+from spacelink_server.networks.measures import MEASURED, Measures, Voice, measure, nothing, voice
+from spacelink_server.networks.rolled_up import rolled_up
 from spacelink_server.scoring import histogram
 
 if TYPE_CHECKING:
@@ -26,10 +28,6 @@ _MINUTE = 60 * 1_000_000_000
 NOW_NS = 2 * _MINUTE
 
 
-# So much time of all devices together is read sample by sample, which takes about
-# 100 ms at 1 Hz and gives exact percentiles and voice quality; of more, the
-# rollups are read, which have neither runs of loss nor capacity tests.
-_EXACT_NS = 48 * 3600 * 1_000_000_000
 # Of rollups a query costs as much as some hundred rows.
 _ROLLED_UP_AT_ONCE = 250
 
@@ -103,15 +101,15 @@ async def _scored(history: History, tenant_id: str, subject: Subject, start: int
         return Measures.join([_measured(device_id) for device_id in device_ids])
 
     def _measured(device_id: str) -> Measures:
-        columns = history.columns(tenant_id, device_id, start, end)
+        columns = history.columns(tenant_id, device_id, start, end, MEASURED)
         if columns is None:
             return nothing(1, percentiles)
         return measure(columns, np.zeros(len(columns), np.int64), 1, percentiles)
 
     def summed(device_ids: Sequence[str]) -> Measures:
-        return rolled_up(history.store, Question(tenant_id, device_ids, start, end, percentiles))
+        return rolled_up(history.store, Question(tenant_id, device_ids, start, end), percentiles)
 
-    if (end - start) * len(subject.device_ids) <= _EXACT_NS:
+    if is_little(len(subject.device_ids), end - start):
         parts = await history.for_each(subject.device_ids, exact)
         error = 0.0
     else:

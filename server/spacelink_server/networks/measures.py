@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 # one runs. The downlink of all other samples is usage.
 CAPACITY_TEST = "capacity_test"
 
+# What measures are made of, beside the status, and what samples_of takes.
+MEASURED = ("latency_ms", "packet_loss_percent", "downlink_mbps", CAPACITY_TEST)
+SEEN = ("latency_ms", "packet_loss_percent")
+
 _MISSING = np.array([np.nan], "<f4").tobytes()
 
 # What voice is scored with: the codec that most telephone systems agree on.

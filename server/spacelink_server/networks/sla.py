@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from spacelink.v1 import network_pb2 as pb
-from spacelink.v1.telemetry_pb2 import DeviceStatus
-from spacelink_server.networks.measures import Measures, measure, nothing, samples_of
-from spacelink_server.scoring import availability, objectives, runs
+from spacelink_server.networks.history import days
+from spacelink_server.networks.measures import MEASURED, Measures, measure, nothing
+from spacelink_server.networks.seen import Question, Seen, look
+from spacelink_server.scoring import availability, objectives
 from spacelink_server.scoring.runs import Spans
-from spacelink_server.scoring.samples import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     from spacelink.columns import TelemetryColumns
     from spacelink_server.networks.catalog import Subject
     from spacelink_server.networks.history import History
-    from spacelink_server.scoring.availability import Availability
+    from spacelink_server.scoring.availability import Availability, Outages
     from spacelink_server.scoring.objectives import Intervals
     from spacelink_server.scoring.runs import Runs
 
-# Telemetry is looked at a day at a time, so that a year takes no more memory.
-_DAY = 86_400 * 1_000_000_000
+# Of rollups a query costs as much as some hundred rows; of samples a device at a
+# time is enough.
+_DEVICES_AT_ONCE = 250
+_SAMPLED_AT_ONCE = 16
 
 
 class Outage(NamedTuple):
@@ -141,7 +144,7 @@ async def sla(
     """
     start, end = period
     assessor = _Assessor(history, tenant_id, subject, start, end, now)
-    parts = await history.for_each(subject.device_ids, assessor.assess)
+    parts = await history.for_each(subject.device_ids, assessor.assess, assessor.devices_at_once)
     found = [device for part in parts for device in part]
     found.sort(key=lambda device: (device.percent is None, device.percent, device.device_id))
     counted = sum(assessor.until - start - device.excluded_ns for device in found)
@@ -167,30 +170,50 @@ class _Assessor:
         around = self._terms.sla.lookaround_ns
         self._first = start - around
         self._last = min(self.until + around, now)
+        self._now = now
         self._grid = _Grid.of(self._terms.interval_ns, start, self.until)
         wanted = {*self._profile.percentiles, *self._terms.percentiles}
         self._percentiles = tuple(sorted(wanted))
 
+    @property
+    def devices_at_once(self) -> int:
+        """How many devices are best assessed together."""
+        return _SAMPLED_AT_ONCE if self._terms.sla.objectives else _DEVICES_AT_ONCE
+
     def assess(self, device_ids: Sequence[str]) -> list[DeviceSla]:
         """Assess devices."""
-        looks = [self._look(device_id) for device_id in device_ids]
-        return [self._device(device_id, look) for device_id, look in zip(device_ids, looks, strict=True)]
+        gap = self._terms.sla.max_gap_ns
+        question = Question(self._tenant_id, device_ids, self._first, self._last, gap, self._now)
+        measures: list[Measures] = []
+        if self._terms.sla.objectives:
+            seen, measures = self._look(question)
+        else:
+            seen = look(self._history, question)
+        known = seen.runs()
+        found = availability.assess(
+            known, (self._start, self.until), self._terms.sla, self._maintenance(len(device_ids))
+        )
+        results = [
+            self._device(device_id, device, found, tuple(self._outages(device, found, known, seen)))
+            for device, device_id in enumerate(device_ids)
+        ]
+        if not measures:
+            return results
+        return [self._with_objectives(*each) for each in zip(results, measures, strict=True)]
 
-    def _look(self, device_id: str) -> _Look:
-        look = _Look([], [], [])
-        for start, end in _days(self._first, self._last):
-            columns = self._history.columns(
-                self._tenant_id, device_id, *runs.samples_needed(start, end, self._terms.sla.max_gap_ns)
-            )
-            samples = (
-                Samples.of_device(0, np.empty(0, np.int64)) if columns is None else samples_of(0, columns)
-            )
-            look.runs.append(runs.runs(samples, 1, start, end, self._terms.sla.max_gap_ns))
-            is_offline = samples.status == DeviceStatus.DEVICE_STATUS_OFFLINE
-            look.offline.append(samples.time_unix_nano[is_offline])
-            if self._terms.sla.objectives:
-                look.measures.append(self._intervals(columns, start, end))
-        return look
+    def _look(self, question: Question) -> tuple[Seen, list[Measures]]:
+        """Read all samples, of which objectives take the measure."""
+        seen = Seen(question)
+        found = []
+        for device, device_id in enumerate(question.device_ids):
+            parts = []
+            for start, end in days(*question.samples):
+                columns = self._history.columns(self._tenant_id, device_id, start, end, MEASURED)
+                if columns is not None:
+                    seen.add_samples(device, columns)
+                parts.append(self._intervals(columns, start, end))
+            found.append(Measures.join(parts))
+        return seen, found
 
     def _intervals(self, columns: TelemetryColumns | None, start: int, end: int) -> Measures:
         """Measure the intervals that begin in a part of the range."""
@@ -201,61 +224,58 @@ class _Assessor:
         inside = (rows >= first) & (rows < last)
         return measure(columns.take(inside), rows[inside] - first, last - first, self._percentiles)
 
-    def _device(self, device_id: str, look: _Look) -> DeviceSla:
-        known = runs.joined(look.runs)
-        maintenance = Spans.for_all(1, self._terms.maintenance)
-        found = availability.assess(known, (self._start, self.until), self._terms.sla, maintenance)
-        tallies, together = self._tallies(look, found, maintenance)
-        percent = float(found.percent[0])
+    def _device(
+        self, device_id: str, device: int, found: Availability, outages: tuple[Outage, ...]
+    ) -> DeviceSla:
+        percent = float(found.percent[device])
         return DeviceSla(
             device_id=device_id,
             percent=None if np.isnan(percent) else percent,
-            outage_ns=int(found.outage_ns[0]),
-            dip_ns=int(found.dip_ns[0]),
-            unknown_ns=int(found.unknown_ns[0]),
-            maintenance_ns=int(found.maintenance_ns[0]),
-            excluded_ns=int(found.excluded_ns[0]),
-            budget_ns=int(found.budget_ns[0]) + self._future_budget(maintenance),
-            outages=tuple(self._outages(found, known, look)),
-            dip_count=len(found.dips.spans),
-            objectives=tallies,
-            all_objectives=together,
+            outage_ns=int(found.outage_ns[device]),
+            dip_ns=int(found.dip_ns[device]),
+            unknown_ns=int(found.unknown_ns[device]),
+            maintenance_ns=int(found.maintenance_ns[device]),
+            excluded_ns=int(found.excluded_ns[device]),
+            budget_ns=int(found.budget_ns[device]) + self._future_budget,
+            outages=outages,
+            dip_count=len(_rows_of(device, found.dips)),
+            objectives=(),
+            all_objectives=None,
         )
 
-    def _future_budget(self, maintenance: Spans) -> int:
+    def _maintenance(self, devices: int) -> Spans:
+        return Spans.for_all(devices, self._terms.maintenance)
+
+    @cached_property
+    def _future_budget(self) -> int:
         """Tell how much outage is allowed for in the part of the range that is still to come."""
         if self.until == self._end:
             return 0
         rest = Spans.for_all(1, [(self.until, self._end)])
-        counted = self._end - self.until - int(rest.overlap_ns(maintenance)[0])
+        counted = self._end - self.until - int(rest.overlap_ns(self._maintenance(1))[0])
         return round(counted * self._terms.sla.allowed_share)
 
-    def _outages(self, found: Availability, known: Runs, look: _Look) -> Iterator[Outage]:
-        offline = np.concatenate(look.offline)
+    def _outages(self, device: int, found: Availability, known: Runs, seen: Seen) -> Iterator[Outage]:
         spans = found.outages.spans
-        for row in range(len(spans)):
+        for row in _rows_of(device, found.outages):
             start, end = int(spans.start_ns[row]), int(spans.end_ns[row])
             yield Outage(
                 start=max(start, self._start),
                 end=min(end, self.until),
                 counted_ns=int(found.outages.charged_ns[row]),
-                cause=_cause(start, end, offline, known.down),
+                cause=_cause(start, end, seen.offline(device), known.down.take(known.down.device == device)),
                 began_before=start < self._start,
                 # What still holds now is not over yet.
                 goes_on=end > self.until or (end == self.until == self._last),
             )
 
-    def _tallies(
-        self, look: _Look, found: Availability, maintenance: Spans
-    ) -> tuple[tuple[Tally, ...], Tally | None]:
-        if not self._terms.sla.objectives:
-            return (), None
-        measures = Measures.join(look.measures)
+    def _with_objectives(self, device: DeviceSla, measures: Measures) -> DeviceSla:
         values = np.stack([self._values(each, measures) for each in self._terms.message.objectives])
-        values[:, self._grid.touched(found.outages.spans) | self._grid.touched(maintenance)] = np.nan
+        outages = Spans.for_all(1, [(outage.start, outage.end) for outage in device.outages])
+        values[:, self._grid.touched(outages) | self._grid.touched(self._maintenance(1))] = np.nan
         each, together = objectives.intervals(values[:, None, :], self._terms.sla.objectives)
         tallies = tuple(_tally(each, (row, 0)) for row in range(len(values)))
-        return tallies, _tally(together, (0,))
+        return replace(device, objectives=tallies, all_objectives=_tally(together, (0,)))
 
     def _values(self, objective: pb.Objective, measures: Measures) -> NDArray[np.float64]:
         """Give what an objective is about, in each interval."""
@@ -264,20 +284,6 @@ class _Assessor:
         if objective.metric == pb.OBJECTIVE_METRIC_LATENCY_MS:
             return measures.latency_percentiles_ms[:, self._percentiles.index(objective.percentile)]
         return measures.select(self._percentiles, self._profile.percentiles).scores(self._profile).qoo
-
-
-class _Look(NamedTuple):
-    """What is seen of a device, by day.
-
-    Attributes:
-        runs: when it was up and down.
-        offline: times of samples with status OFFLINE.
-        measures: of the intervals.
-    """
-
-    runs: list[Runs]
-    offline: list[NDArray[np.int64]]
-    measures: list[Measures]
 
 
 class _Grid(NamedTuple):
@@ -320,11 +326,9 @@ class _Grid(NamedTuple):
         return np.cumsum(steps)[: self.size] > 0
 
 
-def _days(start: int, end: int) -> Iterator[tuple[int, int]]:
-    while start < end:
-        following = min((start // _DAY + 1) * _DAY, end)
-        yield start, following
-        start = following
+def _rows_of(device: int, found: Outages) -> range:
+    first, last = np.searchsorted(found.spans.device, [device, device + 1]).tolist()
+    return range(first, last)
 
 
 def _cause(start: int, end: int, offline: NDArray[np.int64], down: Spans) -> pb.OutageCause.ValueType:

@@ -7,12 +7,15 @@ away, it holds for as long as the one before it did, or not at all where that
 was more than max_gap too; from then on the state is unknown. At a steady
 interval of reports, silence thus begins when the first missing report was due.
 Of several samples of one time, one that says down counts.
+
+Most samples only repeat what the ones around them say. `sightings` leaves these
+out, so that those of years fit into memory, and those of parts can be put
+together to what the whole gives.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,69 +126,104 @@ class Runs:
     down: Spans
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Sightings:
+    """The samples that decide about when devices were up and down, n of them in any order.
+
+    Attributes:
+        device: int64 of shape (n,).
+        time_ns: int64 of shape (n,), no two of one device alike.
+        is_down: bool of shape (n,).
+        is_steady: bool of shape (n,), whether up to the device's next one there
+            are samples that say the same, none further than max_gap behind another.
+    """
+
+    device: Moments
+    time_ns: Moments
+    is_down: NDArray[np.bool_]
+    is_steady: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.time_ns)
+
+    @classmethod
+    def none(cls) -> Sightings:
+        """Give none at all."""
+        no_moments, no_facts = np.empty(0, np.int64), np.empty(0, np.bool_)
+        return cls(no_moments, no_moments, no_facts, no_facts)
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Sightings]) -> Sightings:
+        """Put together what was seen in parts of time that do not overlap, or of different devices."""
+        return cls(
+            *(np.concatenate([getattr(part, f.name) for part in (cls.none(), *parts)]) for f in fields(cls))
+        )
+
+    def take(self, rows: NDArray[Any]) -> Sightings:
+        """Give the sightings of an index array or a mask."""
+        return Sightings(self.device[rows], self.time_ns[rows], self.is_down[rows], self.is_steady[rows])
+
+    def in_order(self) -> Sightings:
+        """Sort by device, then by time."""
+        return self.take(np.lexsort((self.time_ns, self.device)))
+
+
 def samples_needed(start_ns: int, end_ns: int, max_gap_ns: int) -> tuple[int, int]:
     """Give the range whose samples decide about a range's runs."""
     return start_ns - 2 * max_gap_ns, end_ns + max_gap_ns
 
 
-def runs(samples: Samples, devices: int, start_ns: int, end_ns: int, max_gap_ns: int) -> Runs:
-    """Find when devices were up and down.
+def sightings(samples: Samples, max_gap_ns: int) -> Sightings:
+    """Leave out the samples that only repeat what those around them say.
+
+    Of samples that follow one another no further than max_gap apart and say the
+    same, the first is kept and the last two: how far these are apart is for how
+    long the last one holds.
 
     Args:
-        samples: all of those within samples_needed, in any order; others do no harm.
-        devices: how many there are.
-        start_ns: the runs' beginning.
-        end_ns: their end; not in the future.
+        samples: in any order; each time of a device is in one call only.
         max_gap_ns: see Sla.
     """
     known = samples.take(samples.is_known())
     is_down = known.is_down()
     order = np.lexsort((is_down, known.time_unix_nano, known.device))
-    device, time = known.device[order], known.time_unix_nano[order]
+    device, time, is_down = known.device[order], known.time_unix_nano[order], is_down[order]
     is_last = np.ones(len(time), np.bool_)
     is_last[:-1] = (device[1:] != device[:-1]) | (time[1:] != time[:-1])
-    device, time, is_down = device[is_last], time[is_last], is_down[order][is_last]
-    spans = Spans(device, time, time + _held_ns(device, time, max_gap_ns)).clipped(start_ns, end_ns)
-    is_there = spans.length_ns > 0
-    up = spans.take(is_there & ~is_down).joined()
-    return Runs(devices, start_ns, end_ns, up, spans.take(is_there & is_down).joined())
+    device, time, is_down = device[is_last], time[is_last], is_down[is_last]
+    # Whether each is followed by one that says the same; shifted by one and by two, too.
+    follows = np.zeros(len(time) + 2, np.bool_)
+    follows[1:-2] = (
+        (device[1:] == device[:-1]) & (is_down[1:] == is_down[:-1]) & (np.diff(time) <= max_gap_ns)
+    )
+    is_steady = follows[1:-1]
+    repeats = follows[:-2] & is_steady & follows[2:]
+    return Sightings(device, time, is_down, is_steady).take(~repeats)
 
 
-def _held_ns(device: Moments, time: Moments, max_gap_ns: int) -> Moments:
-    """Tell how long each sample holds; they are in order, no two of one time."""
-    gaps = np.diff(time)
-    gaps[(device[1:] != device[:-1]) | (gaps > max_gap_ns)] = 0
-    after = np.append(gaps, 0)[: len(time)]
-    before = np.insert(gaps, 0, 0)[: len(time)]
-    return np.where(after > 0, after, before)
-
-
-def joined(parts: Sequence[Runs]) -> Runs:
-    """Join runs of adjoining ranges; the result is that of one range at once.
+def runs(seen: Sightings, devices: int, start_ns: int, end_ns: int, max_gap_ns: int) -> Runs:
+    """Find when devices were up and down.
 
     Args:
-        parts: at least one, in the order of time, of the same devices.
-
-    Raises:
-        ValueError: the ranges do not adjoin, or the numbers of devices differ.
+        seen: all within samples_needed; others do no harm.
+        devices: how many there are.
+        start_ns: the runs' beginning.
+        end_ns: their end; not in the future.
+        max_gap_ns: that of the sightings.
     """
-    for one, other in pairwise(parts):
-        if one.end_ns != other.start_ns:
-            raise ValueError(f"parts: expected one to begin at {one.end_ns}, got {other.start_ns}")
-        if one.devices != other.devices:
-            raise ValueError(f"parts: expected runs of {one.devices} devices, got {other.devices}")
-    return Runs(
-        parts[0].devices,
-        parts[0].start_ns,
-        parts[-1].end_ns,
-        _together([part.up for part in parts]).joined(),
-        _together([part.down for part in parts]).joined(),
-    )
+    ordered = seen.in_order()
+    held = _held_ns(ordered, max_gap_ns)
+    spans = Spans(ordered.device, ordered.time_ns, ordered.time_ns + held).clipped(start_ns, end_ns)
+    is_there = spans.length_ns > 0
+    up = spans.take(is_there & ~ordered.is_down).joined()
+    return Runs(devices, start_ns, end_ns, up, spans.take(is_there & ordered.is_down).joined())
 
 
-def _together(parts: Sequence[Spans]) -> Spans:
-    return Spans(
-        np.concatenate([part.device for part in parts]),
-        np.concatenate([part.start_ns for part in parts]),
-        np.concatenate([part.end_ns for part in parts]),
-    )
+def _held_ns(seen: Sightings, max_gap_ns: int) -> Moments:
+    """Tell how long each sighting holds; they are in order."""
+    gaps = np.diff(seen.time_ns)
+    is_silence = (gaps > max_gap_ns) & ~seen.is_steady[:-1]
+    gaps[(seen.device[1:] != seen.device[:-1]) | is_silence] = 0
+    after = np.append(gaps, 0)[: len(seen)]
+    before = np.insert(gaps, 0, 0)[: len(seen)]
+    return np.where(after > 0, after, before)

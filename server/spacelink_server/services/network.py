@@ -21,7 +21,7 @@ from spacelink_server.networks.trend import DAY, MAX_POINTS, step_for, trend
 from spacelink_server.scoring import qoo
 from spacelink_server.services import _network_messages as messages
 from spacelink_server.services import _requests
-from spacelink_server.storage import audit, incidents, networks
+from spacelink_server.storage import audit, incidents, networks, sla_alerts
 from spacelink_server.storage.audit import Event
 from spacelink_server.storage.incidents import IncidentFilter
 from spacelink_server.storage.networks import Network, ScoreProfile
@@ -140,6 +140,9 @@ class NetworkService(NetworkServiceServicer):
             row = catalog.find(connection, call.tenant_id, request.network_id)._replace(**changes)
             catalog.find_profile(connection, call.tenant_id, row.profile_id, "profile_id")
             networks.update(connection, call.tenant_id, row)
+            if "sla" in changes:
+                # What was said of other terms says nothing of these.
+                sla_alerts.forget(connection, call.tenant_id, row.network_id)
             detail = {name: value for name, value in _detail(row).items() if name in changes}
             _record(connection, call, "network.update", row.network_id, detail)
             return {}
@@ -281,13 +284,13 @@ class NetworkService(NetworkServiceServicer):
         if not request.metric:
             raise InvalidRequestError("metric", "expected the name of a metric, qoo or r_factor")
         start, end = _range(request, time.time_ns(), DAY)
-        step = step_for(end - start)
+        asked = await self._subject(request, request.profile_id)
+        step = step_for(end - start, len(asked.device_ids))
         if request.HasField("step"):
             step = terms.whole_minutes("step", request.step)
         start -= start % step
         if end - start > step * MAX_POINTS:
             raise InvalidRequestError("step", f"more than {MAX_POINTS} points; expected a longer step")
-        asked = await self._subject(request, request.profile_id)
         found = await trend(self._history, current().tenant_id, asked, request.metric, start, end, step)
         return messages.trend_response(request.network_id, request.metric, asked.profile, found)
 

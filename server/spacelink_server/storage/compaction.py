@@ -18,6 +18,8 @@ from spacelink.columns import TelemetryColumns
 from spacelink.storage.v1 import segment_pb2 as pb
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
 _TIME = "time_unix_nano"
@@ -49,8 +51,13 @@ def encode(columns: TelemetryColumns) -> bytes:
     return segment.SerializeToString()
 
 
-def decode(device_id: str, data: bytes) -> TelemetryColumns:
+def decode(device_id: str, data: bytes, metrics: Collection[str] | None = None) -> TelemetryColumns:
     """Read a device's samples in the compacted format.
+
+    Args:
+        device_id: the device.
+        data: a CompactedSegment message.
+        metrics: only these, which takes less time; None means all.
 
     Raises:
         CorruptSegmentError: data is not a CompactedSegment message that this
@@ -60,8 +67,13 @@ def decode(device_id: str, data: bytes) -> TelemetryColumns:
         segment = pb.CompactedSegment.FromString(data)
     except DecodeError:
         raise CorruptSegmentError("not a CompactedSegment message") from None
-    columns = {column.name: _expand(column, segment.sample_count) for column in segment.columns}
-    if _TIME not in columns or len(columns) < len(segment.columns):
+    wanted = [
+        column
+        for column in segment.columns
+        if metrics is None or column.name in metrics or column.name in _DTYPES
+    ]
+    columns = {column.name: _expand(column, segment.sample_count) for column in wanted}
+    if _TIME not in columns or len(columns) < len(wanted):
         raise CorruptSegmentError(f"expected one column for each metric, and {_TIME}")
     times = columns.pop(_TIME)
     status = columns.pop(_STATUS, None)

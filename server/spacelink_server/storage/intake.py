@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from spacelink_server.storage import maintained, pending
+from spacelink_server.storage import bulk, maintained, pending
 from spacelink_server.storage import rollups as rollup_rows
 from spacelink_server.storage.maintained import DeviceState
 from spacelink_server.storage.schema import compacted_segments, devices, telemetry_segments
@@ -109,16 +109,13 @@ def store(connection: sa.Connection, taken: TakenIn, tenant_id: str) -> None:
         StaleError: another worker was faster.
     """
     maintained.advance(connection, tenant_id, taken.states)
-    keys = (
-        {
-            "device_id": device_id,
-            "first_time_unix_nano": arrived.segment.first_time,
-            "segment_id": arrived.segment_id,
-        }
+    names = ("tenant_id", "device_id", "first_time_unix_nano", "segment_id")
+    keys = [
+        (tenant_id, device_id, arrived.segment.first_time, arrived.segment_id)
         for device_id, segments in taken.arrivals.segments.items()
         for arrived in segments
-    )
-    maintained.delete_each(connection, telemetry_segments, {"tenant_id": tenant_id}, keys)
+    ]
+    bulk.delete(connection, telemetry_segments, names, keys)
     maintained.insert_segments(connection, tenant_id, taken.segments)
     rollup_rows.replace(connection, tenant_id, taken.minutes)
     pending.mark(connection, tenant_id, taken.hours)

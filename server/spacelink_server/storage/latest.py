@@ -47,15 +47,19 @@ def _arrived(
     Among segments that maintenance has not taken in yet.
     """
     t = telemetry_segments.c
-    newest: dict[str, tuple[int, int, int]] = {}
-    for device_id, first, segment_id, last in connection.execute(_candidates(tenant_id, device_ids)):
-        newest[device_id] = max(newest.get(device_id, (-1, -1, -1)), (last, segment_id, first))
-    if not newest:
-        return {}
-    keys = [(device_id, first, segment_id) for device_id, (_, segment_id, first) in newest.items()]
+    candidates = _candidates(tenant_id, device_ids).subquery().c
+    place = sa.func.row_number().over(
+        partition_by=candidates.device_id,
+        order_by=(candidates.last_time_unix_nano.desc(), candidates.segment_id.desc()),
+    )
+    key = (candidates.device_id, candidates.first_time_unix_nano, candidates.segment_id)
+    ranked = sa.select(*key, place.label("place")).subquery().c
     query = sa.select(t.device_id, t.last_time_unix_nano, t.payload).where(
+        ranked.place == 1,
         t.tenant_id == tenant_id,
-        sa.tuple_(t.device_id, t.first_time_unix_nano, t.segment_id).in_(keys),
+        t.device_id == ranked.device_id,
+        t.first_time_unix_nano == ranked.first_time_unix_nano,
+        t.segment_id == ranked.segment_id,
     )
     return {device_id: (last, payload) for device_id, last, payload in connection.execute(query)}
 

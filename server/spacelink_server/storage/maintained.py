@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
+from spacelink_server.storage import bulk
 from spacelink_server.storage.schema import compacted_segments, devices, maintained_devices
 from spacelink_server.storage.segments import format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from spacelink_server.storage.segment_pages import StoredSegment
 
@@ -77,30 +78,11 @@ def advance(connection: sa.Connection, tenant_id: str, loaded: Mapping[str, Devi
     now = states(connection, tenant_id, loaded)
     if any(now[device_id].version != state.version for device_id, state in loaded.items()):
         raise StaleError
-    m = maintained_devices.c
-    connection.execute(
-        sa.delete(maintained_devices).where(m.tenant_id == tenant_id, m.device_id.in_(list(loaded)))
-    )
     rows = [
         (tenant_id, device_id, state.version + 1, state.newest_time, state.newest_sample)
         for device_id, state in loaded.items()
     ]
-    insert_rows(connection, maintained_devices, rows)
-
-
-def delete_each(
-    connection: sa.Connection,
-    table: sa.Table,
-    fixed: Mapping[str, object],
-    keys: Iterable[Mapping[str, object]],
-) -> None:
-    """Delete the rows with some values in common and each with one of the keys."""
-    rows = [{f"_{name}": value for name, value in key.items()} for key in keys]
-    if not rows:
-        return
-    conditions = [table.c[name] == value for name, value in fixed.items()]
-    conditions += [table.c[name.removeprefix("_")] == sa.bindparam(name) for name in rows[0]]
-    connection.execute(sa.delete(table).where(*conditions), rows)
+    bulk.replace(connection, maintained_devices, maintained_devices.c.keys(), rows)
 
 
 def insert_segments(connection: sa.Connection, tenant_id: str, segments: Sequence[StoredSegment]) -> None:
@@ -118,12 +100,4 @@ def insert_segments(connection: sa.Connection, tenant_id: str, segments: Sequenc
         )
         for segment, segment_id in segments
     ]
-    insert_rows(connection, compacted_segments, rows)
-
-
-def insert_rows(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[object, ...]]) -> None:
-    """Insert rows with a value for every column."""
-    if not rows:
-        return
-    names = table.c.keys()
-    connection.execute(sa.insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+    bulk.insert(connection, compacted_segments, compacted_segments.c.keys(), rows)

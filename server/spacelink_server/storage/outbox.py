@@ -19,6 +19,8 @@ from spacelink_server.storage.schema import webhook_deliveries
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from spacelink_server.storage.webhooks import Webhook
+
 # What webhooks can ask for.
 EVENT_TYPES = frozenset(
     (
@@ -98,31 +100,37 @@ def append(connection: sa.Connection, tenant_id: str, event_type: str, data: Map
 
     Args:
         connection: in the write transaction of what has happened; for events of
-            a device one that is alone, so that they keep their order.
+            a device or a network one that is alone, so that they keep their order.
         tenant_id: the tenant.
         event_type: one of EVENT_TYPES.
         data: what has happened, as JSON has it; nothing secret. Events with the
-            same "device_id" are sent in their order.
+            same "device_id", or else "network_id", are sent in their order.
     """
     if event_type not in EVENT_TYPES:
         raise ValueError(f"event_type {event_type!r}: expected one of {', '.join(sorted(EVENT_TYPES))}")
     now = time.time_ns()
-    wanting = [
+    hooks = wanting(connection, tenant_id, event_type)
+    if not hooks:
+        return
+    # Servers' clocks may differ by more than two events lie apart.
+    sequence = max(now, (connection.scalar(_LAST_SEQUENCE, {"tenant": tenant_id}) or 0) + 1)
+    subject = str(data.get("device_id") or data.get("network_id", ""))
+    event = (secrets.token_hex(16), sequence, subject, event_type, now)
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    rows = [
+        Delivery(tenant_id, hook.webhook_id, *event, text, 0, max(now, hook.not_before), None, "", 0, "")
+        for hook in hooks
+    ]
+    connection.execute(sa.insert(webhook_deliveries).values(list(map(tuple, rows))))
+
+
+def wanting(connection: sa.Connection, tenant_id: str, event_type: str) -> list[Webhook]:
+    """List a tenant's webhooks that are sent events of a type."""
+    return [
         webhook
         for webhook in webhooks.all_of(connection, tenant_id)
         if not webhook.disable_reason and (not webhook.event_types or event_type in webhook.event_types)
     ]
-    if not wanting:
-        return
-    # Servers' clocks may differ by more than two events lie apart.
-    sequence = max(now, (connection.scalar(_LAST_SEQUENCE, {"tenant": tenant_id}) or 0) + 1)
-    event = (secrets.token_hex(16), sequence, str(data.get("device_id", "")), event_type, now)
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    rows = [
-        Delivery(tenant_id, hook.webhook_id, *event, text, 0, max(now, hook.not_before), None, "", 0, "")
-        for hook in wanting
-    ]
-    connection.execute(sa.insert(webhook_deliveries).values(list(map(tuple, rows))))
 
 
 def due(connection: sa.Connection, now: int, limit: int) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from spacelink_server.storage import maintained
+from spacelink_server.storage import bulk, maintained
 from spacelink_server.storage import rollups as rollup_rows
 from spacelink_server.storage.rollups import DAY, HOUR
 from spacelink_server.storage.schema import compacted_segments, pending_windows, rollups, telemetry_segments
@@ -15,7 +15,7 @@ from spacelink_server.storage.segment_pages import StoredSegment, segment_column
 from spacelink_server.storage.segments import MAX_SPAN_NANOS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from spacelink_server.storage.intake import Hour
     from spacelink_server.storage.maintained import DeviceState
@@ -79,16 +79,11 @@ class ClosedWindows:
 
 def mark(connection: sa.Connection, tenant_id: str, hours: Collection[Hour]) -> None:
     """Note that samples arrived for hours; the rollups of these and of their days no longer hold."""
-    windows = {
-        (seconds, hour.start // _SECOND // seconds * seconds, hour.device_id)
-        for hour in hours
-        for seconds in (HOUR, DAY)
-    }
-    names = ("window_seconds", "window_start_unix", "device_id")
-    keys = [dict(zip(names, window, strict=True)) for window in sorted(windows)]
-    for table in (rollups, pending_windows):
-        maintained.delete_each(connection, table, {"tenant_id": tenant_id}, keys)
-    maintained.insert_rows(connection, pending_windows, [(tenant_id, *window) for window in sorted(windows)])
+    for seconds in (HOUR, DAY):
+        windows = {Window(hour.start // _SECOND // seconds * seconds, hour.device_id) for hour in hours}
+        _delete_windows(connection, rollups, tenant_id, seconds, windows)
+        marked = [(tenant_id, seconds, *window) for window in sorted(windows)]
+        bulk.replace(connection, pending_windows, pending_windows.c.keys(), marked)
 
 
 def load(
@@ -138,15 +133,7 @@ def close(connection: sa.Connection, closed: ClosedWindows, tenant_id: str) -> N
             connection.execute(sa.delete(compacted_segments).where(*_within(tenant_id, window, HOUR)))
         maintained.insert_segments(connection, tenant_id, closed.segments)
     rollup_rows.replace(connection, tenant_id, closed.rollups)
-    maintained.delete_each(
-        connection,
-        pending_windows,
-        {"tenant_id": tenant_id, "window_seconds": opened.window_seconds},
-        (
-            {"window_start_unix": window.start_unix, "device_id": window.device_id}
-            for window in opened.segments
-        ),
-    )
+    _delete_windows(connection, pending_windows, tenant_id, opened.window_seconds, opened.segments)
 
 
 def arrived_spans(
@@ -202,6 +189,28 @@ def _within_span(
         )
         query = query.where(~open_hours.correlate(pending_windows).exists())
     return query.order_by(p.window_start_unix, p.device_id).limit(_WINDOWS)
+
+
+def _delete_windows(
+    connection: sa.Connection,
+    table: sa.Table,
+    tenant_id: str,
+    window_seconds: int,
+    windows: Iterable[Window],
+) -> None:
+    """Delete what a table has of windows, all devices of a start at once."""
+    by_start: dict[int, list[str]] = {}
+    for window in windows:
+        by_start.setdefault(window.start_unix, []).append(window.device_id)
+    for start, device_ids in by_start.items():
+        connection.execute(
+            sa.delete(table).where(
+                table.c.tenant_id == tenant_id,
+                table.c.window_seconds == window_seconds,
+                table.c.window_start_unix == start,
+                table.c.device_id.in_(device_ids),
+            )
+        )
 
 
 def _is_open(connection: sa.Connection, tenant_id: str, window_seconds: int, window: Window) -> bool:

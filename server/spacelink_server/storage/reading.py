@@ -13,7 +13,7 @@ from spacelink_server.storage.segment_pages import read_page
 from spacelink_server.storage.segments import AnySegment, CompactedSegment, Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from spacelink_server.storage.transactions import Transactions
 
@@ -29,12 +29,27 @@ _PART_BYTES = 3_000_000
 _MERGE_BYTES = 4 * 1024 * 1024
 
 
-def read(store: Transactions, tenant_id: str, device_id: str, start: int, end: int) -> Iterator[Part]:
+def read(
+    store: Transactions,
+    tenant_id: str,
+    device_id: str,
+    start: int,
+    end: int,
+    metrics: Collection[str] | None = None,
+) -> Iterator[Part]:
     """Read a device's samples with times in [start, end), in time order.
 
     Samples that are equal in every column are given once. A batch that was
     stored as it came, lies wholly in the range and overlaps nothing comes as it
     is stored.
+
+    Args:
+        store: where to read.
+        tenant_id: the tenant.
+        device_id: the device.
+        start: nanoseconds since 1970 UTC.
+        end: likewise, exclusive.
+        metrics: these are enough, though there may be others; None means all.
     """
     while start < end:
         # A transaction for each page: a slow reader must not keep the store from
@@ -44,16 +59,16 @@ def read(store: Transactions, tenant_id: str, device_id: str, start: int, end: i
             if isinstance(part, Segment) and start <= part.first_time and part.last_time < page.end:
                 yield part
             else:
-                yield from _clipped(columns_of(part), start, page.end)
+                yield from _clipped(columns_of(part, metrics), start, page.end)
         start = page.end
 
 
-def columns_of(part: Part) -> TelemetryColumns:
-    """Give a part as columns."""
+def columns_of(part: Part, metrics: Collection[str] | None = None) -> TelemetryColumns:
+    """Give a part as columns; see read for metrics."""
     if isinstance(part, Segment):
         return TelemetryColumns.decode(part.payload)
     if isinstance(part, CompactedSegment):
-        return compaction.decode(part.device_id, part.payload)
+        return compaction.decode(part.device_id, part.payload, metrics)
     return part
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -42,72 +42,25 @@ class Sums(NamedTuple):
     last_time: NDArray[np.int64]
     sample_count: NDArray[np.int64]
     offline_count: NDArray[np.int64]
-    latency_count: NDArray[np.int64]
+    latency_count: NDArray[np.float64]
     latency_sum: NDArray[np.float64]
-    loss_count: NDArray[np.int64]
+    loss_count: NDArray[np.float64]
     loss_sum: NDArray[np.float64]
     latency: Histograms
 
 
 _r = rollups.c
-_DTYPES = (*[np.int64] * 6, np.float64, np.int64, np.float64)
 _COLUMNS = (
     _r.window_start_unix,
     _r.first_time_unix_nano,
     _r.last_time_unix_nano,
     _r.sample_count,
     _r.offline_count,
-    sa.func.coalesce(_r.latency_ms_count, 0),
-    sa.func.coalesce(_r.latency_ms_sum, 0.0),
-    sa.func.coalesce(_r.packet_loss_percent_count, 0),
-    sa.func.coalesce(_r.packet_loss_percent_sum, 0.0),
+    _r.latency_ms_count,
+    _r.latency_ms_sum,
+    _r.packet_loss_percent_count,
+    _r.packet_loss_percent_sum,
 )
-
-
-def read_totals(
-    connection: sa.Connection,
-    tenant_id: str,
-    device_ids: Sequence[str],
-    window_seconds: int,
-    span: tuple[int, int],
-) -> Sums:
-    """Add the rollups of each device up, where there are any; histograms are left out.
-
-    Returns:
-        One window for each device, with the start of its first.
-    """
-    first, *summed = _COLUMNS
-    times = (sa.func.min(first), sa.func.min(summed[0]), sa.func.max(summed[1]))
-    query = (
-        sa.select(_r.device_id, *times, *(sa.func.sum(column) for column in summed[2:]))
-        .where(*_within(tenant_id, device_ids, window_seconds, span))
-        .group_by(_r.device_id)
-    )
-    rows = connection.execute(query).all()
-    ids, *cells = list(zip(*rows, strict=True)) or [()] * (1 + len(_COLUMNS))
-    return _sums(device_ids, ids, cells, [b""] * len(rows))
-
-
-def read_latencies(
-    connection: sa.Connection,
-    tenant_id: str,
-    device_ids: Sequence[str],
-    window_seconds: int,
-    span: tuple[int, int],
-) -> tuple[NDArray[np.int64], Histograms]:
-    """Read histograms of latency.
-
-    Returns:
-        Which device each is of, and the histograms.
-    """
-    rows = _fetch(
-        connection,
-        sa.select(_r.device_id, _r.latency_ms_histogram).where(
-            *_within(tenant_id, device_ids, window_seconds, span)
-        ),
-    )
-    ids, histograms = zip(*rows, strict=True) if rows else ((), ())
-    return _numbers(device_ids, ids), decode_histograms([data or b"" for data in histograms])
 
 
 def read_sums(
@@ -119,11 +72,22 @@ def read_sums(
 ) -> Sums:
     """Read the rollups of devices; see rollups.read_rollups."""
     query = sa.select(_r.device_id, _r.latency_ms_histogram, *_COLUMNS).where(
-        *_within(tenant_id, device_ids, window_seconds, span)
+        _r.tenant_id == tenant_id,
+        _r.window_seconds == window_seconds,
+        _r.device_id.in_(device_ids),
+        _r.window_start_unix >= span[0],
+        _r.window_start_unix < span[1],
     )
-    rows = _fetch(connection, query)
+    # Tens of thousands of rows: the driver's own tuples, which need no conversion.
+    rows = connection.execute(query).cursor.fetchall()
     ids, histograms, *cells = zip(*rows, strict=True) if rows else [()] * (2 + len(_COLUMNS))
-    return _sums(device_ids, ids, cells, histograms)
+    whole = [np.array(column, np.int64) for column in cells[:5]]
+    # NULL where there is no value.
+    values = [np.nan_to_num(np.array(column, np.float64)) for column in cells[5:]]
+    latency = decode_histograms([data or b"" for data in histograms])
+    number = {device_id: place for place, device_id in enumerate(device_ids)}
+    device = np.array([number[device_id] for device_id in ids], np.int64)
+    return Sums._make([device, *whole, *values, latency])
 
 
 def pending(
@@ -164,33 +128,3 @@ def arrived(
     )
     ordered = query.order_by(t.device_id, t.first_time_unix_nano, t.segment_id)
     return [Segment._make(row) for row in connection.execute(ordered)]
-
-
-def _within(
-    tenant_id: str, device_ids: Sequence[str], window_seconds: int, span: tuple[int, int]
-) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        _r.tenant_id == tenant_id,
-        _r.window_seconds == window_seconds,
-        _r.device_id.in_(device_ids),
-        _r.window_start_unix >= span[0],
-        _r.window_start_unix < span[1],
-    )
-
-
-def _fetch(connection: sa.Connection, query: sa.Select[Any]) -> list[Any]:
-    # Tens of thousands of rows: the driver's own tuples, which need no conversion.
-    return list(connection.execute(query).cursor.fetchall())
-
-
-def _sums(
-    device_ids: Sequence[str], ids: Sequence[str], cells: Sequence[Any], histograms: Sequence[bytes | None]
-) -> Sums:
-    columns = [np.array(column, dtype) for column, dtype in zip(cells, _DTYPES, strict=True)]
-    latency = decode_histograms([data or b"" for data in histograms])
-    return Sums._make([_numbers(device_ids, ids), *columns, latency])
-
-
-def _numbers(device_ids: Sequence[str], ids: Sequence[str]) -> NDArray[np.int64]:
-    number = {device_id: place for place, device_id in enumerate(device_ids)}
-    return np.array([number[device_id] for device_id in ids], np.int64)

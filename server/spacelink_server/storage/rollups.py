@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from spacelink.columns import METRICS
 from spacelink.storage.v1 import segment_pb2 as pb
+from spacelink_server.storage import bulk
 from spacelink_server.storage.schema import rollups
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 # Metrics whose histogram every rollup has. Longer windows have those of the
 # others, too, where they hold enough samples.
 HISTOGRAM_METRICS = ("latency_ms", "packet_loss_percent")
+
+# Of rollups that were made before gaps were noted: longer than all.
+UNKNOWN_GAP = 2**62
 
 _PAIR = np.dtype([("bucket", "<u2"), ("count", "<u2")])
 _MOST = 0xFFFF
@@ -84,6 +88,10 @@ class Rollups:
         first_time: int64 of shape (w,), the first of them, nanoseconds since
             1970 UTC.
         last_time: int64 of shape (w,), the last.
+        longest_gap: int64 of shape (w,), the longest time between two that follow
+            one another, nanoseconds; 0 where all have one time.
+        last_gap: int64 of shape (w,), the time between the last two that differ in
+            their time; likewise.
         metrics: by metric name; those asked for that any window has.
     """
 
@@ -95,6 +103,8 @@ class Rollups:
     status_counts: NDArray[np.int64]
     first_time: NDArray[np.int64]
     last_time: NDArray[np.int64]
+    longest_gap: NDArray[np.int64]
+    last_gap: NDArray[np.int64]
     metrics: Mapping[str, MetricRollups] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -143,32 +153,19 @@ def read_rollups(
 
 def replace(connection: sa.Connection, tenant_id: str, made: Rollups) -> None:
     """Write rollups in place of those of the same devices and windows."""
-    if not len(made):
-        return
-    r = rollups.c
-    keys = [
-        {"device": made.device_ids[device], "start": start}
-        for device, start in zip(made.device.tolist(), made.start_unix.tolist(), strict=True)
-    ]
-    connection.execute(
-        sa.delete(rollups).where(
-            r.tenant_id == tenant_id,
-            r.window_seconds == made.window_seconds,
-            r.device_id == sa.bindparam("device"),
-            r.window_start_unix == sa.bindparam("start"),
-        ),
-        keys,
-    )
-    connection.execute(sa.insert(rollups), _to_rows(tenant_id, made))
+    columns = _to_columns(tenant_id, made)
+    bulk.replace(connection, rollups, list(columns), list(zip(*columns.values(), strict=True)))
 
 
-_FIXED: tuple[sa.Column[Any], ...] = (
+_FIXED: tuple[sa.ColumnElement[Any], ...] = (
     rollups.c.device_id,
     rollups.c.window_start_unix,
     rollups.c.sample_count,
     *(rollups.c[name] for name in _STATUSES),
     rollups.c.first_time_unix_nano,
     rollups.c.last_time_unix_nano,
+    sa.func.coalesce(rollups.c.longest_gap_nanos, UNKNOWN_GAP),
+    sa.func.coalesce(rollups.c.last_gap_nanos, UNKNOWN_GAP),
 )
 _PARTS = ("count", "sum", "min", "max", "histogram")
 
@@ -180,13 +177,17 @@ def _columns(metric: str) -> list[str]:
 # To rows
 
 
-def _to_rows(tenant_id: str, made: Rollups) -> list[dict[str, Any]]:
+def _to_columns(tenant_id: str, made: Rollups) -> dict[str, list[Any]]:
     named = [name for name in METRICS if name in made.metrics]
     columns: dict[str, list[Any]] = {
+        "tenant_id": [tenant_id] * len(made),
+        "window_seconds": [made.window_seconds] * len(made),
         "window_start_unix": made.start_unix.tolist(),
         "sample_count": made.sample_count.tolist(),
         "first_time_unix_nano": made.first_time.tolist(),
         "last_time_unix_nano": made.last_time.tolist(),
+        "longest_gap_nanos": made.longest_gap.tolist(),
+        "last_gap_nanos": made.last_gap.tolist(),
         "device_id": [made.device_ids[device] for device in made.device.tolist()],
         "extra": _extras(made),
     }
@@ -194,8 +195,7 @@ def _to_rows(tenant_id: str, made: Rollups) -> list[dict[str, Any]]:
         columns[name] = made.status_counts[:, number].tolist()
     for metric in named:
         columns.update(zip(_columns(metric), _cells(made.metrics[metric]), strict=True))
-    shared = {"tenant_id": tenant_id, "window_seconds": made.window_seconds}
-    return [shared | dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return columns
 
 
 def _cells(metric: MetricRollups) -> list[list[Any]]:
@@ -246,7 +246,9 @@ def _from_rows(
     fixed = len(_FIXED)
     cells = list(zip(*rows, strict=True)) or [()] * (fixed + 1 + len(_PARTS) * len(named))
     index = {device_id: number for number, device_id in enumerate(device_ids)}
-    start, count, *statuses, first, last = (np.array(column, np.int64) for column in cells[1:fixed])
+    start, count, *statuses, first, last, longest_gap, last_gap = (
+        np.array(column, np.int64) for column in cells[1:fixed]
+    )
     unknown = count - sum(statuses)
     metrics = {}
     for number, name in enumerate(named):
@@ -264,6 +266,8 @@ def _from_rows(
         np.stack([unknown, *statuses], axis=1),
         first,
         last,
+        longest_gap,
+        last_gap,
         metrics,
     )
 

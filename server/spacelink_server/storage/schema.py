@@ -134,6 +134,9 @@ rollups = Table(
     Column("first_time_unix_nano", BigInteger, nullable=False),
     Column("last_time_unix_nano", BigInteger, nullable=False),
     *(column for metric in METRICS for column in _metric_columns(metric)),
+    # Between samples; NULL: made before these were noted.
+    Column("longest_gap_nanos", BigInteger),
+    Column("last_gap_nanos", BigInteger),
     Column("extra", LargeBinary),  # a RollupExtras message of spacelink.storage.v1
     sqlite_with_rowid=False,
 )
@@ -456,6 +459,17 @@ score_profiles = Table(
     Column("profile_id", name(128), primary_key=True),
     Column("profile", Text, nullable=False),
     Column("create_time_unix_nano", BigInteger, nullable=False),
+)
+
+# What a tenant was told of a network's SLA in a period: 1 that it is at risk, 2 that
+# it is breached.
+sla_alerts = Table(
+    "sla_alerts",
+    metadata,
+    Column("tenant_id", name(64), primary_key=True),
+    Column("network_id", name(128), primary_key=True),
+    Column("period_start_unix_nano", BigInteger, primary_key=True),
+    Column("level", SmallInteger, nullable=False),
 )
 
 _OPEN = text("end_time_unix_nano IS NULL")

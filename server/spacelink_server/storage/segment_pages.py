@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -91,25 +92,38 @@ def earliest_first_time(table: sa.Table, start: int) -> int:
 def _rows(connection: sa.Connection, table: sa.Table, wanted: tuple[str, str, int, int], limit: int) -> _Rows:
     """Read segments, and tell up to which time these are all."""
     tenant_id, device_id, start, end = wanted
-    t = table.c
-    query = (
-        sa.select(*segment_columns(table))
-        .where(
-            t.tenant_id == tenant_id,
-            t.device_id == device_id,
-            t.first_time_unix_nano >= earliest_first_time(table, start),
-            t.first_time_unix_nano < end,
-            t.last_time_unix_nano >= start,
-        )
-        .order_by(t.first_time_unix_nano, t.segment_id)
-        .limit(limit)
-    )
+    values = {
+        "tenant": tenant_id,
+        "device": device_id,
+        "earliest": earliest_first_time(table, start),
+        "start": start,
+        "end": end,
+        "limit": limit,
+    }
     found: list[StoredSegment] = []
     # At least as much as made the caller ask for more.
     room = _PAGE_BYTES * limit // _PAGE_ROWS
-    for row in connection.execute(query):
+    for row in connection.execute(_query(table), values):
         found.append(stored(row))
         room -= len(row.payload)
         if len(found) == limit or room < 0:
             return _Rows(found, found[-1].segment.first_time)
     return _Rows(found, end)
+
+
+@cache
+def _query(table: sa.Table) -> sa.Select[Any]:
+    """Make the query of _rows once: thousands of reads of an hour each would do little else."""
+    t = table.c
+    return (
+        sa.select(*segment_columns(table))
+        .where(
+            t.tenant_id == sa.bindparam("tenant"),
+            t.device_id == sa.bindparam("device"),
+            t.first_time_unix_nano >= sa.bindparam("earliest"),
+            t.first_time_unix_nano < sa.bindparam("end"),
+            t.last_time_unix_nano >= sa.bindparam("start"),
+        )
+        .order_by(t.first_time_unix_nano, t.segment_id)
+        .limit(sa.bindparam("limit", type_=sa.Integer))
+    )

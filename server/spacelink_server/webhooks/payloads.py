@@ -89,8 +89,8 @@ def _cloudevents(message: Message) -> dict[str, Any]:
         "datacontenttype": "application/json",
         "data": message.data,
     }
-    if device_id := message.data.get("device_id"):
-        event["subject"] = device_id
+    if subject := message.data.get("device_id") or message.data.get("network_id"):
+        event["subject"] = subject
     return event
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,6 +125,9 @@ def check_rollups(found: Rollups, by_device: dict[str, dict[Sample, None]], wind
         group = sorted(groups[key])
         assert found.sample_count[row] == len(group)
         assert (found.first_time[row], found.last_time[row]) == (group[0][0], group[-1][0])
+        times = sorted({sample[0] for sample in group})
+        gaps = [after - before for before, after in pairwise(times)] or [0]
+        assert (found.longest_gap[row], found.last_gap[row]) == (max(gaps), gaps[-1])
         assert found.status_counts[row].tolist() == [
             sum(status == number for _, status, _ in group) for number in range(5)
         ]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,13 +9,7 @@ from hypothesis import strategies as st
 
 from spacelink.v1.telemetry_pb2 import DeviceStatus
 from spacelink_server.scoring.availability import Sla, UnknownTime, assess
-from spacelink_server.scoring.runs import (
-    Runs,
-    Spans,
-    joined,
-    runs,
-    samples_needed,
-)
+from spacelink_server.scoring.runs import Runs, Sightings, Spans, runs, sightings
 from spacelink_server.scoring.samples import SECOND_NS, Samples
 from tests.properties import UNTIMED
 from tests.server.scoring.test_runs import DEVICES, END, START, moments, rows_of, samples_of_devices, spans
@@ -76,7 +69,7 @@ def month(march: Samples) -> Runs:
 
 def month_of(samples: Samples, sla: Sla) -> Runs:
     start, end = MARCH * SECOND_NS - sla.lookaround_ns, APRIL * SECOND_NS + sla.lookaround_ns
-    return runs(samples, 1, start, end, sla.max_gap_ns)
+    return runs(sightings(samples, sla.max_gap_ns), 1, start, end, sla.max_gap_ns)
 
 
 PERIOD = (MARCH * SECOND_NS, APRIL * SECOND_NS)
@@ -117,16 +110,13 @@ def test_every_outage_is_listed_whole(month: Runs) -> None:
 
 
 def test_a_month_day_by_day_is_the_month(march: Samples, month: Runs) -> None:
-    sla = Sla(99.9)
+    gap = Sla(99.9).max_gap_ns
     ordered = march.in_order()
-    bounds = [month.start_ns, *range(MARCH * SECOND_NS, APRIL * SECOND_NS + 1, DAY * SECOND_NS), month.end_ns]
-    parts = []
-    for start, end in pairwise(bounds):
-        needed = samples_needed(start, end, sla.max_gap_ns)
-        rows = slice(*np.searchsorted(ordered.time_unix_nano, needed))
-        parts.append(runs(ordered.take(np.arange(len(ordered))[rows]), 1, start, end, sla.max_gap_ns))
-    assert rows_of(joined(parts).up) == rows_of(month.up)
-    assert rows_of(joined(parts).down) == rows_of(month.down)
+    day = ordered.time_unix_nano // (DAY * SECOND_NS)
+    parts = [sightings(ordered.take(day == each), gap) for each in np.unique(day)]
+    found = runs(Sightings.concatenate(parts), 1, month.start_ns, month.end_ns, gap)
+    assert rows_of(found.up) == rows_of(month.up)
+    assert rows_of(found.down) == rows_of(month.down)
 
 
 def test_late_samples_change_the_silence_they_fill_and_nothing_else(march: Samples, month: Runs) -> None:
@@ -205,7 +195,7 @@ def test_times_are_what_one_counts(
 ) -> None:
     sla = Sla(99, min_outage_ns=min_outage, max_gap_ns=4, unknown=unknown)
     period = (START + 10, END - 10)
-    known = runs(samples_of_rows(rows), DEVICES, START, END, sla.max_gap_ns)
+    known = runs(sightings(samples_of_rows(rows), sla.max_gap_ns), DEVICES, START, END, sla.max_gap_ns)
     maintenance = Spans.for_all(DEVICES, [(start, start + length) for start, length in work])
     found = assess(known, period, sla, maintenance)
 

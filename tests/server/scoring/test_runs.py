@@ -4,12 +4,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spacelink.v1.telemetry_pb2 import DeviceStatus
-from spacelink_server.scoring.runs import Runs, Spans, joined, runs, samples_needed
+from spacelink_server.scoring.runs import Runs, Sightings, Spans, runs, sightings
 from spacelink_server.scoring.samples import Samples
 from tests.properties import UNTIMED
 
@@ -43,6 +42,10 @@ def samples(rows: Sequence[Sample]) -> Samples:
     )
 
 
+def runs_of(rows: Sequence[Sample], devices: int = DEVICES) -> Runs:
+    return runs(sightings(samples(rows), MAX_GAP), devices, START, END, MAX_GAP)
+
+
 def spans(rows: Sequence[tuple[int, int, int]]) -> Spans:
     return Spans(*np.array(rows, np.int64).reshape(-1, 3).T)
 
@@ -74,13 +77,13 @@ def expected_moments(rows: Sequence[Sample], *, is_down: bool) -> set[tuple[int,
 
 
 def test_a_sample_holds_until_the_next_and_then_for_the_interval() -> None:
-    found = runs(samples([(0, time, 0) for time in (20, 22, 24, 40, 42)]), 1, 20, 60, MAX_GAP)
+    found = runs_of([(0, time, 0) for time in (20, 22, 24, 40, 42)], 1)
     assert rows_of(found.up) == [(0, 20, 26), (0, 40, 44)]
     assert rows_of(found.down) == []
 
 
 def test_a_sample_alone_says_nothing_of_the_time_after_it() -> None:
-    found = runs(samples([(0, 30, 100)]), 1, 20, 60, MAX_GAP)
+    found = runs_of([(0, 30, 100)], 1)
     assert len(found.up) == len(found.down) == 0
 
 
@@ -107,7 +110,7 @@ def test_what_is_down() -> None:
 @UNTIMED
 @given(samples_of_devices)
 def test_runs_are_what_the_rule_says(rows: list[Sample]) -> None:
-    found = runs(samples(rows), DEVICES, START, END, MAX_GAP)
+    found = runs_of(rows)
     assert moments(found.up) == expected_moments(rows, is_down=False)
     assert moments(found.down) == expected_moments(rows, is_down=True)
 
@@ -115,39 +118,32 @@ def test_runs_are_what_the_rule_says(rows: list[Sample]) -> None:
 @UNTIMED
 @given(samples_of_devices, st.randoms())
 def test_runs_do_not_depend_on_the_order_of_samples(rows: list[Sample], random: Random) -> None:
-    found = runs(samples(rows), DEVICES, START, END, MAX_GAP)
+    found = runs_of(rows)
     random.shuffle(rows)
-    again = runs(samples(rows), DEVICES, START, END, MAX_GAP)
+    again = runs_of(rows)
     assert rows_of(again.up) == rows_of(found.up)
     assert rows_of(again.down) == rows_of(found.down)
 
 
 @UNTIMED
-@given(samples_of_devices, st.sets(st.integers(START + 1, END - 1), max_size=5))
-def test_runs_of_parts_join_to_those_of_the_whole(rows: list[Sample], cuts: set[int]) -> None:
-    bounds = [START, *sorted(cuts), END]
-    parts = []
-    for start, end in pairwise(bounds):
-        first, last = samples_needed(start, end, MAX_GAP)
-        needed = [row for row in rows if first <= row[1] < last]
-        parts.append(runs(samples(needed), DEVICES, start, end, MAX_GAP))
-    whole = runs(samples(rows), DEVICES, START, END, MAX_GAP)
-    assert rows_of(joined(parts).up) == rows_of(whole.up)
-    assert rows_of(joined(parts).down) == rows_of(whole.down)
-    assert (joined(parts).start_ns, joined(parts).end_ns) == (START, END)
+@given(samples_of_devices, st.sets(st.integers(0, 80), max_size=9), st.randoms())
+def test_what_is_seen_in_parts_adds_up_to_the_whole(
+    rows: list[Sample], cuts: set[int], random: Random
+) -> None:
+    parts = [
+        sightings(samples([row for row in rows if start <= row[1] < end]), MAX_GAP)
+        for start, end in pairwise([0, *sorted(cuts), 81])
+    ]
+    random.shuffle(parts)
+    found = runs(Sightings.concatenate(parts), DEVICES, START, END, MAX_GAP)
+    assert rows_of(found.up) == rows_of(runs_of(rows).up)
+    assert rows_of(found.down) == rows_of(runs_of(rows).down)
 
 
-def test_parts_that_do_not_adjoin_are_refused() -> None:
-    nothing = spans([])
-    first, gap, other = (
-        Runs(1, 0, 5, nothing, nothing),
-        Runs(1, 6, 9, nothing, nothing),
-        Runs(2, 5, 9, nothing, nothing),
-    )
-    with pytest.raises(ValueError, match="expected one to begin at 5, got 6"):
-        joined([first, gap])
-    with pytest.raises(ValueError, match="expected runs of 1 devices, got 2"):
-        joined([first, other])
+def test_a_steady_device_is_three_sightings_however_long() -> None:
+    seen = sightings(samples([(0, time, 0.0) for time in range(20, 60)]), MAX_GAP)
+    assert seen.time_ns.tolist() == [20, 58, 59]
+    assert seen.is_steady.tolist() == [True, True, False]
 
 
 covers = st.lists(
@@ -179,7 +175,7 @@ def test_overlap_of_years_on_many_devices() -> None:
 @UNTIMED
 @given(samples_of_devices)
 def test_what_is_between_is_the_rest(rows: list[Sample]) -> None:
-    up = runs(samples(rows), DEVICES, START, END, MAX_GAP).up
+    up = runs_of(rows).up
     everything = {(device, moment) for device in range(DEVICES) for moment in range(START, END)}
     free = up.between(DEVICES, START, END)
     assert moments(free) == everything - moments(up)

@@ -1,0 +1,1 @@
+"""Tells an OpenTelemetry collector what calls and commits took."""

@@ -21,6 +21,7 @@ from bench import (
     query,
     recording,
     report,
+    rest,
     scoring,
     soak,
     watcher,
@@ -333,6 +334,22 @@ def networks_command(rounds: int, devices: int, days: int, json_file: Path | Non
         found = networks.run(devices, days, rounds, directory, status.update)
     report.show_reports(out, devices, found)
     _write(json_file, facts, networks=[asdict(each) for each in found])
+
+
+@main.command("rest")
+@_rounds
+@_seconds
+@_json
+@_directory
+def rest_command(rounds: int, seconds: float, json_file: Path | None, directory: Path) -> None:
+    """Measure what the REST bridge adds to a call, and the samples a second that it takes in."""
+    out = report.console()
+    facts = report.machine(directory)
+    report.show_machine(out, facts)
+    with out.status("") as status:
+        overhead, rates = rest.run(rounds, seconds, directory, status.update)
+    report.show_rest(out, overhead, rates)
+    _write(json_file, facts, rest={"overhead": asdict(overhead), "samples_per_second": asdict(rates)})
 
 
 @main.command("size")

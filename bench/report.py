@@ -28,6 +28,8 @@ from bench.networks import Report
 from bench.peers import SpaceLink
 from bench.query import QUESTIONS, Answers
 from bench.recording import Recording
+from bench.rest import BATCH, CONNECTIONS, Overhead
+from bench.rest import Rates as RestRates
 from bench.scoring import DEVICES, Rates
 from bench.size import Size
 from bench.soak import SPAN_MINUTES, Minute, Soak
@@ -212,6 +214,20 @@ def show_reports(out: Console, devices: int, found: Sequence[Report]) -> None:
     for each in found:
         seconds = (each.first, each.median, max(each.seconds), each.median_processor)
         table.add_row(each.name, *(f"{value * 1000:,.0f}" for value in seconds))
+    out.print(table)
+
+
+def show_rest(out: Console, overhead: Overhead, rates: RestRates) -> None:
+    """Print what the bridge adds to a call, and what it takes in."""
+    table = _table("One call both ways, ms", ())
+    for heading in ("gRPC", "REST", "added"):
+        table.add_column(heading, justify="right")
+    table.add_row(f"{overhead.grpc_ms:.2f}", f"{overhead.rest_ms:.2f}", f"{overhead.added_ms:.2f}")
+    out.print(table)
+    table = _table(f"Ingest over REST, {CONNECTIONS} connections", ("samples a request",))
+    table.add_column("samples/s", justify="right")
+    table.add_row(f"{BATCH:,}", _number(rates.batch))
+    table.add_row("1", _number(rates.single))
     out.print(table)
 
 

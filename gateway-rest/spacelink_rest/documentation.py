@@ -89,6 +89,11 @@ def _complete(document: dict[str, Any]) -> None:
             statuses = _ANY | (_AUTHORIZED if "security" in operation else {})
             if method != "get":
                 statuses |= _CHANGING
+            # What is made of the function's name says less.
+            operation["summary"] = operation["description"].partition("\n")[0].removesuffix(".")
+            for parameter in operation.get("parameters", ()):
+                if parameter["schema"].get("default") == "":
+                    del parameter["schema"]["default"]
             responses = operation["responses"]
             responses.update({str(int(status)): _problem(status, text) for status, text in statuses.items()})
             for response in responses.values():

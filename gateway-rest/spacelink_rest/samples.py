@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # The metrics of a sample, by their names in the contract.
 _FIELDS = {name: older_name(name) for name in METRICS}
 
-# float32 is what is stored.
-_LARGEST = float(np.finfo(np.float32).max)
+# float32 is what is stored: the largest, as it is written back.
+_LARGEST = float(str(np.finfo(np.float32).max))
 
 Value: TypeAlias = Annotated[float, Field(ge=-_LARGEST, le=_LARGEST, allow_inf_nan=False)]
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,69 +12,31 @@ import pytest
 from spacelink import AdminClient, SpaceLinkClient
 from spacelink.errors import SpaceLinkError
 from tests.e2e.calls import DEADLINE
+from tests.e2e.documents import DOCS, Shell, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.conftest import ServerProcess, StartServer
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "tokens.md"
+DOCUMENT = DOCS / "tokens.md"
 HOLDERS = ("ada", "acme", "site-7", "site-8", "dish-1", "dish-2")
 OFFLINE = ("--collector host --target example.org:443", "--collector simulator --batch-age 0.2")
-_BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# A command, and the lines that go on with it.
-_COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)$", re.MULTILINE)
 
 
-def steps() -> Iterator[tuple[str, str]]:
-    """Give the commands and programs of the document, in order."""
-    for kind, text in _BLOCK.findall(DOCUMENT.read_text(encoding="utf-8")):
-        if kind == "python":
-            yield kind, text
-        else:
-            yield from ((kind, command) for command in _COMMAND.findall(text))
-
-
-class Shell:
+class Installation(Shell):
     """Where the operator of a server runs commands.
 
     Attributes:
-        directory: where it is.
         server: the server, whose operator's token is there.
     """
 
     def __init__(self, directory: Path, server: ServerProcess) -> None:
-        self.directory = directory
-        self.server = server
-        directory.mkdir()
-        shutil.copy(server.data_dir / "operator.token", directory)
-        program = directory / "spacelink"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m spacelink "$@"\n')
-        program.chmod(0o700)
-        self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("SPACELINK_")},
-            "PATH": f"{directory}:{os.environ['PATH']}",
-            "SPACELINK_SERVER": server.address,
-            "SPACELINK_ADMIN_SERVER": server.admin_address,
-        }
-
-    def start(self, kind: str, text: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", text] if kind == "python" else ["sh", "-c", text]
-        return subprocess.Popen(
-            command,
-            cwd=self.directory,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        super().__init__(
+            directory, SPACELINK_SERVER=server.address, SPACELINK_ADMIN_SERVER=server.admin_address
         )
-
-    def run(self, kind: str, text: str) -> str:
-        """Run a step and give what it prints."""
-        process = self.start(kind, text)
-        output, errors = process.communicate(timeout=DEADLINE)
-        assert (process.returncode, errors) == (0, ""), text
-        return output
+        self.server = server
+        shutil.copy(server.data_dir / "operator.token", directory)
 
     def deliver(self, agent: str) -> None:
         """Run an agent until a sample of it is stored."""
@@ -112,19 +70,21 @@ class Shell:
 
 
 @pytest.fixture
-def shell(servers: StartServer, tmp_path: Path) -> Shell:
-    return Shell(tmp_path / "shell", servers(tmp_path / "data"))
+def shell(servers: StartServer, tmp_path: Path) -> Installation:
+    return Installation(tmp_path / "shell", servers(tmp_path / "data"))
 
 
-def test_the_example_does_what_is_said_of_it(shell: Shell) -> None:
+def test_the_example_does_what_is_said_of_it(shell: Installation) -> None:
     printed: list[str] = []
-    for kind, text in steps():
+    for kind, text in steps(DOCUMENT):
         if text.startswith("spacelink agent"):
             # No test measures the way to other hosts.
             shell.deliver(text.replace(*OFFLINE))
             assert set(shell.refusals().values()) == {""}
         else:
-            printed.append(shell.run(kind, text))
+            output, errors = shell.run(kind, text)
+            assert errors == "", text
+            printed.append(output)
     banned = dict.fromkeys(("site-7", "dish-1", "dish-2"), "TOKEN_BANNED")
     assert shell.refusals() == {"ada": "", "acme": "", "site-8": "", **banned}
     with AdminClient(shell.server.admin_address, token_file=shell.directory / "operator-2.token") as operator:

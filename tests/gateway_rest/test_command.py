@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from spacelink._listeners import Address
 from spacelink.cli import main
 from spacelink_rest.command import rest
+from spacelink_rest.serving import listen
 from tests.certificates import LOOPBACK, Authority
 
 
@@ -48,6 +50,13 @@ def test_an_address_that_is_taken() -> None:
         result = run("--listen", address)
     assert result.exit_code == 1
     assert f"listen {address}: cannot listen there" in result.output
+
+
+def test_answers_on_kept_connections_do_not_wait_for_an_ack() -> None:
+    """Each is written in two parts, the second of which would be held back."""
+    listener, address = listen("listen", Address("127.0.0.1", 0))
+    with listener, socket.create_connection(("127.0.0.1", address.port)), listener.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_every_setting_is_a_variable_too() -> None:

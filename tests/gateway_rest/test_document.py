@@ -84,7 +84,7 @@ def document(request: pytest.FixtureRequest, http: httpx.Client, admin: httpx.Cl
 
 def test_every_operation_says_what_it_does_and_answers(document: dict[str, Any]) -> None:
     for operation in operations(document):
-        assert operation.content["description"], operation
+        assert operation.content["description"].startswith(operation.content["summary"]), operation
         assert bool(operation.content.get("security")) is (operation.path not in OPEN), operation
         responses = operation.content["responses"]
         assert {"400", "401", "413", "422", "429", "431", "500", "503", "504"} <= set(responses)

@@ -38,13 +38,35 @@ _EXAMPLE = (
     'event: telemetry\ndata: {"device_id": "device-001", "lost_batches": 0, "samples": '
     '[{"device_id": "device-001", "timestamp": "2026-01-04T12:00:00.000000000Z", "latency_ms": 45.5}]}\n\n'
 )
+# As OpenAPI 3.2 describes each event of a stream.
+_UPDATE = {
+    "type": "object",
+    "properties": {
+        "device_id": {"type": "string"},
+        "lost_batches": {"type": "integer", "minimum": 0},
+        "samples": {"type": "array", "items": {"$ref": "#/components/schemas/Sample"}},
+    },
+    "required": ["device_id", "lost_batches", "samples"],
+}
+_ITEM = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["telemetry", "error"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"anyOf": [_UPDATE, {"$ref": "#/components/schemas/Problem"}]},
+        },
+    },
+    "required": ["event", "data"],
+}
 
 
 @router.get(
     "/watch",
     status_code=200,
     response_class=PartsResponse,
-    responses={200: {"content": {_EVENTS: {"schema": {"type": "string"}, "example": _EXAMPLE}}}},
+    responses={200: {"content": {_EVENTS: {"itemSchema": _ITEM, "example": _EXAMPLE}}}},
 )
 async def watch_telemetry(
     caller: CallerParam,

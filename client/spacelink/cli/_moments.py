@@ -11,10 +11,11 @@ from spacelink._times import nanos
 
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(rf"(\d{{1,6}})([{''.join(_SECONDS)}])", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 class MomentParam(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5
-    """RFC 3339, "now", or some time ago such as -90s, -15m, -1h, -7d; gives nanoseconds."""
+    """RFC 3339, a date (its start in UTC), "now", or some time ago such as -1h, -7d; gives nanoseconds."""
 
     name = "time"
 
@@ -27,9 +28,9 @@ class MomentParam(click.ParamType):  # type: ignore[type-arg]  # generic since c
         if value.startswith("-") and (ago := _seconds(value[1:])) is not None:
             return time.time_ns() - ago * 1_000_000_000
         try:
-            return nanos(value)
+            return nanos(f"{value}T00:00:00Z" if _DATE.fullmatch(value) else value)
         except ValueError as error:
-            self.fail(f"{error}, now, or some time ago such as -1h", param, ctx)
+            self.fail(f"{error}, a date, now, or some time ago such as -1h", param, ctx)
 
 
 class DurationParam(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5

@@ -48,7 +48,7 @@ def _the_one(ways: dict[str, Any], rule: str) -> dict[str, Any]:
 @click.option(
     "--minted-before",
     type=MomentParam(),
-    help="All of the tenant's tokens minted before: RFC 3339, now, or some time ago such as -1h.",
+    help="All of the tenant's tokens minted before: RFC 3339, a date, now, or some time ago such as -1h.",
 )
 @click.option("--reason", default="", help="Why, for those who read the list.")
 @admin_command

@@ -20,6 +20,10 @@ def test_rfc3339_keeps_its_nanoseconds() -> None:
     assert moment("2026-01-31T12:00:00.123456789Z") == 1_769_860_800_123_456_789
 
 
+def test_a_date_is_its_start_in_utc() -> None:
+    assert moment("2026-01-31") == moment("2026-01-31T00:00:00Z")
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("now", 0), ("-90s", 90), ("-15m", 900), ("-1h", 3_600), ("-7d", 604_800), ("-2w", 1_209_600)],
@@ -30,7 +34,9 @@ def test_relative_moments_are_before_now(text: str, seconds: int) -> None:
     assert before <= found + seconds * NANOS <= time.time_ns()
 
 
-@pytest.mark.parametrize("text", ["yesterday", "-1", "-h", "1h", "--1h", "-1y", "2026-01-31", "", "-1.5h"])
+@pytest.mark.parametrize(
+    "text", ["yesterday", "-1", "-h", "1h", "--1h", "-1y", "2026-02-30", "2026-1-31", "", "-1.5h"]
+)
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="some time ago such as -1h"):
         moment(text)

@@ -33,7 +33,8 @@ def _range_options(default_start: str) -> Callable[[FC], FC]:
         start = click.option(
             "--start",
             type=MomentParam(),
-            help=f"First moment: RFC 3339, a date, now, or some time ago such as -1h. Default: {default_start}.",
+            help="First moment: RFC 3339, a date, now, or some time ago such as -1h. "
+            f"Default: {default_start}.",
         )
         end = click.option("--end", type=MomentParam(), help="Moment to stop before. Default: now.")
         return start(end(function))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -12,7 +12,7 @@ from spacelink_server.storage.schema import pending_windows, rollups, telemetry_
 from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -62,6 +62,9 @@ _COLUMNS = (
     _r.packet_loss_percent_sum,
 )
 
+# Enough for a visit to the driver not to count.
+_ROWS_AT_ONCE = 1024
+
 
 def read_sums(
     connection: sa.Connection,
@@ -78,16 +81,34 @@ def read_sums(
         _r.window_start_unix >= span[0],
         _r.window_start_unix < span[1],
     )
-    # Tens of thousands of rows: the driver's own tuples, which need no conversion.
-    rows = connection.execute(query).cursor.fetchall()
-    ids, histograms, *cells = zip(*rows, strict=True) if rows else [()] * (2 + len(_COLUMNS))
-    whole = [np.array(column, np.int64) for column in cells[:5]]
-    # NULL where there is no value.
-    values = [np.nan_to_num(np.array(column, np.float64)) for column in cells[5:]]
-    latency = decode_histograms([data or b"" for data in histograms])
     number = {device_id: place for place, device_id in enumerate(device_ids)}
-    device = np.array([number[device_id] for device_id in ids], np.int64)
-    return Sums._make([device, *whole, *values, latency])
+    # Tens of thousands of rows: the driver's own tuples, which need no conversion, and
+    # not all of them at once, for the collector of garbage would go over them many times.
+    cursor = connection.execute(query).cursor
+    parts = [_part(number, rows) for rows in iter(lambda: cursor.fetchmany(_ROWS_AT_ONCE), [])]
+    device, whole, values, histograms = zip(_part(number, []), *parts, strict=True)
+    return Sums._make(
+        [
+            np.concatenate(device),
+            *np.concatenate(whole, axis=1),
+            *np.concatenate(values, axis=1),
+            decode_histograms([data for some in histograms for data in some]),
+        ]
+    )
+
+
+def _part(
+    number: Mapping[str, int], rows: Sequence[tuple[Any, ...]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], list[bytes]]:
+    """Give devices, whole numbers, other numbers and histograms of some rows."""
+    ids, histograms, *cells = zip(*rows, strict=True) if rows else [()] * (2 + len(_COLUMNS))
+    return (
+        np.fromiter(map(number.__getitem__, ids), np.int64, len(rows)),
+        np.array(cells[:5], np.int64),
+        # NULL where there is no value.
+        np.nan_to_num(np.array(cells[5:], np.float64)),
+        [data or b"" for data in histograms],
+    )
 
 
 def pending(

@@ -40,7 +40,7 @@ from spacelink_server.ingest.committer import Committer
 from spacelink_server.ingest.live import LiveFeed
 from spacelink_server.ingest.registry import StreamRegistry
 from spacelink_server.ingest.shared_feed import SharedFeed
-from spacelink_server.listeners import ServingHealth, open_plane
+from spacelink_server.listeners import ServingHealth, check_free, open_plane
 from spacelink_server.maintenance.maintenance import Maintenance
 from spacelink_server.metrics.collector import ServerCollector, Sources
 from spacelink_server.metrics.listener import answering_scrapes
@@ -126,6 +126,8 @@ async def serve(
         StoreUnavailableError: the store cannot be opened.
     """
     stopping = _stop_signal(stop_on)
+    if config.workers == 1:
+        check_free(config)
     async with traced(config.otlp_endpoint) as tracing:
         with opened(config) as store:
             keys = first_start.prepare(store, config.data_dir, os.environ)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -105,8 +107,45 @@ def open_plane(
         else:
             port = server.add_secure_port(str(address), config.tls.credentials())
     except RuntimeError:
-        raise ConfigError(f"{setting} {address}: cannot listen there; is the address in use?") from None
+        raise _cannot_listen(setting, address, None) from None
     return Plane(server, servicer, replace(address, port=port))
+
+
+def bind_for_a_moment(setting: str, address: Address) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Bind an address alone and let go of it, before anything is made for a server that cannot listen.
+
+    Returns:
+        Its family, and the address as the system has it, with the port that it chose.
+
+    Raises:
+        ConfigError: it is in use, or none of this machine's.
+    """
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as alone:
+            # As servers do: connections that ended a moment ago are no obstacle.
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(target)
+            return family, alone.getsockname()
+    except OSError as error:
+        raise _cannot_listen(setting, address, error) from None
+
+
+def _cannot_listen(setting: str, address: Address, error: OSError | None) -> ConfigError:
+    flag = f"--{setting.replace('_', '-')}"
+    if error is None or error.errno == errno.EADDRINUSE:
+        return ConfigError(f"{setting} {address}: the address is in use; {flag} takes another one")
+    return ConfigError(f"{setting} {address}: cannot listen there: {error.strerror}; see {flag}")
+
+
+def check_free(config: ServerConfig) -> None:
+    """Look whether a server of one process can listen where it is to; see bind_for_a_moment."""
+    for setting in ("listen", "admin_listen", "metrics_listen"):
+        address = getattr(config, setting)
+        if address is not None:
+            bind_for_a_moment(setting, address)
 
 
 class ServingHealth:

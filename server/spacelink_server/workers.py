@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from spacelink._listeners import ConfigError
 from spacelink_server.access import first_start
 from spacelink_server.app import opened
+from spacelink_server.listeners import bind_for_a_moment
 from spacelink_server.logs import start_logging
 from spacelink_server.running import FAILURES, run
 
@@ -199,19 +200,9 @@ def _reserved(name: str, address: Address) -> Iterator[Address]:
     Raises:
         ConfigError: it is in use.
     """
-    try:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        # Shared ports do not clash, so that one of another server would not be noticed.
-        with socket.socket(family, kind, protocol) as alone:
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind(target)
-            target = alone.getsockname()
-        holder = socket.socket(family, kind, protocol)
-    except OSError:
-        raise ConfigError(f"{name} {address}: cannot listen there; is the address in use?") from None
-    with holder:
+    # Shared ports do not clash, so that one of another server would not be noticed.
+    family, target = bind_for_a_moment(name, address)
+    with socket.socket(family, socket.SOCK_STREAM) as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         holder.bind(target)
         yield replace(address, port=target[1])

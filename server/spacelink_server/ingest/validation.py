@@ -15,6 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from spacelink._bounds import (
+    EARLIEST_NANOS,
+    LEAD_NANOS,
+    MAX_EXTRA,
+    NOT_NEGATIVE,
+    PERCENTS,
+    RESERVED,
+)
 from spacelink._names import IDENTIFIER_RULE, METRIC_NAME_RULE, is_identifier, is_metric_name
 from spacelink.columns import METRICS, TelemetryColumns, merge
 from spacelink.v1.telemetry_pb2 import DeviceStatus
@@ -24,22 +32,13 @@ from spacelink_server.storage.store import REJECTIONS_KEPT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# 1990-01-01T00:00:00Z. Earlier times come from clocks that were never set.
-_EARLIEST_NANOS = 631_152_000 * 1_000_000_000
-# A terminal's clock may be off by a time zone, not by more.
-_LEAD_NANOS = 86_400 * 1_000_000_000
-
-_MAX_EXTRA = 64
-
 # A batch is stored as a segment for each hour that it has samples in: more than
 # a year of hourly samples, and less than the event loop would notice.
 _MAX_SEGMENTS = 10_000
 
-_PERCENTS = ("packet_loss_percent", "obstruction_percent")
-_NOT_NEGATIVE = ("latency_ms", "jitter_ms", "downlink_mbps", "uplink_mbps")
-_ANY_FINITE = tuple(name for name in METRICS if name not in _PERCENTS + _NOT_NEGATIVE)
-_PERCENTS_OF = attrgetter(*_PERCENTS)
-_NOT_NEGATIVE_OF = attrgetter(*_NOT_NEGATIVE)
+_ANY_FINITE = tuple(name for name in METRICS if name not in PERCENTS + NOT_NEGATIVE)
+_PERCENTS_OF = attrgetter(*PERCENTS)
+_NOT_NEGATIVE_OF = attrgetter(*NOT_NEGATIVE)
 _ANY_FINITE_OF = attrgetter(*_ANY_FINITE)
 
 _STATUS_BYTES = bytes(DeviceStatus.values())
@@ -91,8 +90,8 @@ class _Bounds(NamedTuple):
 _LARGEST = float(np.finfo(np.float32).max)
 _FINITE_BOUNDS = _Bounds(-_LARGEST, _LARGEST, "finite values, or NaN for a missing one")
 _BOUNDS = {
-    **dict.fromkeys(_PERCENTS, _Bounds(0, 100, "values from 0 to 100, or NaN for a missing one")),
-    **dict.fromkeys(_NOT_NEGATIVE, _Bounds(0, _LARGEST, "finite values from 0, or NaN for a missing one")),
+    **dict.fromkeys(PERCENTS, _Bounds(0, 100, "values from 0 to 100, or NaN for a missing one")),
+    **dict.fromkeys(NOT_NEGATIVE, _Bounds(0, _LARGEST, "finite values from 0, or NaN for a missing one")),
 }
 
 
@@ -199,7 +198,7 @@ def _spans(batches: Sequence[WellFormedBatch]) -> list[tuple[int, int]] | None:
     back = times[1:] <= times[:-1]
     # From one batch to the next, times may well go back.
     back[ends[:-1] - 1] = False
-    if back.any() or first.min() < _EARLIEST_NANOS or last.max() > time.time_ns() + _LEAD_NANOS:
+    if back.any() or first.min() < EARLIEST_NANOS or last.max() > time.time_ns() + LEAD_NANOS:
         return None
     if (last - first).max() > MAX_SPAN_NANOS:
         return None
@@ -250,9 +249,9 @@ def _times(data: bytes, max_samples: int) -> bytes:
 
 
 def _check_range(first: int, last: int) -> None:
-    latest = time.time_ns() + _LEAD_NANOS
-    if first < _EARLIEST_NANOS or last > latest:
-        wrong = first if first < _EARLIEST_NANOS else last
+    latest = time.time_ns() + LEAD_NANOS
+    if first < EARLIEST_NANOS or last > latest:
+        wrong = first if first < EARLIEST_NANOS else last
         raise InvalidBatchError(
             "TIME_OUT_OF_RANGE",
             "time_unix_nano",
@@ -290,7 +289,7 @@ def _within(free: Sequence[bytes], not_negative: Sequence[bytes], percents: Sequ
 def _explain(batch: WellFormedBatch) -> NoReturn:
     """Say which column is wrong."""
     extra = [column.name.decode() for column in batch.view.extra]
-    names = (*_ANY_FINITE, *extra, *_NOT_NEGATIVE, *_PERCENTS)
+    names = (*_ANY_FINITE, *extra, *NOT_NEGATIVE, *PERCENTS)
     count = batch.sample_count
     for name, data in zip(names, (*batch.free, *batch.not_negative, *batch.percents), strict=True):
         if len(data) % 4:
@@ -318,9 +317,9 @@ def _extra_columns(view: Any) -> list[bytes]:
     extra = view.extra
     if not extra:
         return []
-    if len(extra) > _MAX_EXTRA:
+    if len(extra) > MAX_EXTRA:
         raise InvalidBatchError(
-            "TOO_MANY_METRICS", "extra", f"{len(extra)} columns; expected at most {_MAX_EXTRA}"
+            "TOO_MANY_METRICS", "extra", f"{len(extra)} columns; expected at most {MAX_EXTRA}"
         )
     names = _metric_names(tuple([column.name for column in extra]))
     columns: list[bytes] = [column.values for column in extra]
@@ -338,16 +337,13 @@ def _metric_names(encoded: tuple[bytes, ...]) -> tuple[str, ...]:
     names = tuple(name.decode("ascii", "replace") for name in encoded)
     if not all(map(is_metric_name, names)):
         raise InvalidBatchError("INVALID_METRIC_NAME", "extra.name", f"expected {METRIC_NAME_RULE}")
-    if len(set(names)) < len(names) or not _RESERVED.isdisjoint(names):
+    if len(set(names)) < len(names) or not RESERVED.isdisjoint(names):
         raise InvalidBatchError(
             "DUPLICATE_METRIC",
             "extra.name",
             "expected each name once, and no name of a field of TelemetryBatch",
         )
     return names
-
-
-_RESERVED = frozenset((*METRICS, "status", "time", "device_id", "sequence", "time_unix_nano", "extra"))
 
 
 def _length_mismatch(name: str, length: int, count: int) -> InvalidBatchError:

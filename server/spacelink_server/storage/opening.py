@@ -37,14 +37,21 @@ def open_store(data_dir: Path, database: str) -> SqlStore:
     """
     if not database:
         return SqliteStore(data_dir)
-    with as_unavailable():
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     store: SqlStore = _postgres().PostgresStore(database)
+    try:
+        # Not before: where there is no database, nothing is to be left behind.
+        with as_unavailable():
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
 def store_status(data_dir: Path, database: str) -> Status:
-    """Tell where the schema of a store stands; see open_store."""
+    """Tell where the schema of a store stands; see open_store. Nothing is made."""
+    if not database and not data_dir.is_dir():
+        raise StoreUnavailableError(f"there is no directory {data_dir}")
     if not database and not sqlite.path_of(data_dir).exists():
         with sa.create_engine("sqlite://").connect() as empty:
             return migrations.status(empty)

@@ -248,11 +248,14 @@ def _driver_of(connection: sa.PoolProxiedConnection) -> Connection:
 def _parse(url: str) -> sa.URL:
     try:
         parsed = make_url(url)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         parsed = None
     if parsed is None or parsed.drivername not in ("postgresql", "postgres"):
         # The URL itself may hold a password.
         raise ValueError("expected a URL such as postgresql://user:password@host/database")
+    if "@" in (parsed.host or ""):
+        # What stands before it would be shown as the host.
+        raise ValueError("expected a URL with one @; in a password it is written %40")
     return parsed.set(drivername="postgresql+psycopg")
 
 

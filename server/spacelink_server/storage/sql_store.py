@@ -100,10 +100,19 @@ def as_unavailable() -> Iterator[None]:
     except exc.IntegrityError:
         raise  # a row that is there already: the caller's matter, not the store's
     except exc.DBAPIError as error:
-        raise StoreUnavailableError(str(error.orig)) from error
+        raise StoreUnavailableError(_reason(error)) from error
     # The embedded driver's own: of connections that are just being opened.
     except (exc.TimeoutError, sqlite3.Error, OSError) as error:
         raise StoreUnavailableError(str(error)) from error
+
+
+def _reason(error: exc.DBAPIError) -> str:
+    """Say in one line why the database failed."""
+    text = (str(error.orig).splitlines() or [""])[0].strip()
+    if error.statement is None and not isinstance(error.orig, sqlite3.Error):
+        # There was no connection yet; what the driver adds below its first line is advice.
+        return f"cannot connect to the database: {text.removeprefix('connection failed: ')}"
+    return text
 
 
 def run(engine: sa.Engine, work: Callable[[sa.Connection], _T]) -> _T:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from spacelink.cli._charts import bar, line_chart
-from spacelink.cli._tables import console, decimals, details_table, plain_table, printable
+from spacelink.cli._tables import (
+    add_device_column,
+    console,
+    decimals,
+    details_table,
+    plain_table,
+    print_table,
+    printable,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
+
+    from rich.table import Table
 
     from spacelink.networks import (
         DeviceHealth,
@@ -51,7 +63,7 @@ def print_health(report: HealthReport) -> None:
         ("devices", _device_counts(window)),
     ]
     screen.print(details_table(rows))
-    screen.print(_health_table(report.devices, is_wide=screen.width >= _WIDE))
+    print_table(_health_table(report.devices, is_wide=screen.width >= _WIDE))
     screen.print("The network's score is that of its worst device.", style="dim")
 
 
@@ -68,17 +80,18 @@ def print_sla(report: SlaReport) -> None:
                 ("looked at until", moment(report.evaluated_until_time)),
                 ("SLA", verdict),
                 ("target", f"{report.sla.availability_target_percent:g} %"),
-                ("worst device", f"{percent(whole.availability_percent)} {whole.worst_device_id}"),
-                ("all devices' time", percent(whole.pooled_availability_percent)),
+                ("worst device", printable(whole.worst_device_id) or "-"),
+                ("its availability", f"{percent(whole.availability_percent)} {worst_known(report)}"),
+                ("all devices' time", f"{percent(whole.pooled_availability_percent)} {pooled_known(report)}"),
                 ("devices that kept it", kept(report)),
             ]
         )
     )
     is_wide = screen.width >= _WIDE
-    screen.print(_sla_table(report.devices, is_wide=is_wide))
+    print_table(_sla_table(report.devices, is_wide=is_wide))
     _print_outages(report.devices, is_wide=is_wide)
     if whole.objectives:
-        screen.print(_objective_table(whole.objectives))
+        print_table(_objective_table(whole.objectives))
     screen.print("Unknown time is " + _UNKNOWN[report.sla.unknown_time], style="dim")
 
 
@@ -106,7 +119,7 @@ def print_trend(report: Trend) -> None:
     for name, point in (("this range", report.current), ("the range before", report.previous)):
         table.add_row(name, *_point_cells(point))
     table.add_row("change", "", _change(report.p50_change), _change(report.p95_change), "", "")
-    screen.print(table)
+    print_table(table)
     if unit:
         screen.print(f"Values in {unit}.", style="dim")
 
@@ -141,6 +154,36 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f} %"
 
 
+def worst_known(report: SlaReport) -> str:
+    """Say of how much of its time the worst device's availability is known, where that is not all."""
+    worst = report.network.worst_device_id
+    return _known(report, [device for device in report.devices if device.device_id == worst])
+
+
+def pooled_known(report: SlaReport) -> str:
+    """Say of how much of all devices' time the availability is known, where that is not all."""
+    return _known(report, report.devices)
+
+
+def _known(report: SlaReport, devices: Sequence[DeviceSla]) -> str:
+    share = _known_share(report, devices)
+    if share == 1 or not devices:
+        return ""
+    # Rounded down: what is not wholly known must not seem to be.
+    known = f"{math.floor(100 * share)} %" if share >= 0.01 else "less than 1 %"
+    if report.sla.unknown_time == "excluded":
+        return f"of the {known} of time that is known"
+    return f"with {known} of time known"
+
+
+def _known_share(report: SlaReport, devices: Sequence[DeviceSla]) -> float:
+    """Tell of how much of the devices' time, outside of maintenance, there is telemetry: 0 to 1."""
+    looked_at = report.evaluated_until_time - report.start_time
+    counted = sum((looked_at - device.maintenance for device in devices), timedelta())
+    unknown = sum((device.unknown for device in devices), timedelta())
+    return max(1 - unknown / counted, 0.0) if counted > timedelta() else 1.0
+
+
 _UNKNOWN = {
     "up": "counted as up.",
     "down": "counted as down.",
@@ -172,12 +215,12 @@ def _device_counts(health: NetworkHealth) -> Text:
     return text
 
 
-def _health_table(devices: tuple[DeviceHealth, ...], *, is_wide: bool) -> object:
+def _health_table(devices: tuple[DeviceHealth, ...], *, is_wide: bool) -> Table:
     table = plain_table()
-    table.add_column("device", overflow="fold")
+    add_device_column(table)
     for name in ("now", "range", *(("",) if is_wide else ())):
         table.add_column(name, no_wrap=True)
-    table.add_column("held down by", overflow="fold")
+    table.add_column("held down by")
     for name in ("R", "MOS", "offline %", "samples") if is_wide else ():
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("last sample (UTC)", no_wrap=True)
@@ -216,13 +259,15 @@ def _held_down_by(score: HealthScore) -> str:
     return f"{worst.input} {decimals(worst.measured)}" if worst.score < 100 else ""
 
 
-def _sla_table(devices: tuple[DeviceSla, ...], *, is_wide: bool) -> object:
+def _sla_table(devices: tuple[DeviceSla, ...], *, is_wide: bool) -> Table:
     table = plain_table()
-    table.add_column("device", overflow="fold")
+    add_device_column(table)
     table.add_column("SLA")
     times = ("down", "dips", "unknown", "maintenance") if is_wide else ("down", "unknown")
-    for name in ("availability", *(("margin, pp",) if is_wide else ()), *times):
+    for name in ("availability", *(("margin, pp",) if is_wide else ())):
         table.add_column(name, justify="right", no_wrap=True)
+    for name in times:
+        table.add_column(name, justify="right")
     table.add_column("error budget used, minutes" if is_wide else "budget used, min", no_wrap=True)
     for device in devices:
         verdict = Text("kept", "green") if device.compliant else Text("broken", "red")
@@ -254,23 +299,25 @@ def _print_outages(devices: tuple[DeviceSla, ...], *, is_wide: bool) -> None:
     if not found:
         return
     table = plain_table()
-    table.add_column("outage of", overflow="fold")
-    for name in ("from (UTC)", *(("to (UTC)",) if is_wide else ()), "length", "counted", "cause"):
+    add_device_column(table, "outage of")
+    for name in ("from (UTC)", *(("to (UTC)",) if is_wide else ())):
         table.add_column(name, no_wrap=True)
+    for name in ("length", "counted", "cause"):
+        table.add_column(name)
     for device_id, outage in found[:_MOST_OUTAGES]:
         goes_on = " …" if outage.goes_on else ""
         cause = outage.cause.replace("_", " ") or "not known"
         end = (moment(outage.end_time) + goes_on,) if is_wide else ()
         lengths = (length(outage.length) + goes_on, length(outage.counted))
         table.add_row(Text(printable(device_id)), moment(outage.start_time), *end, *lengths, cause)
-    console().print(table)
+    print_table(table)
     if len(found) > _MOST_OUTAGES:
         console(stderr=True).print(
             f"These are {_MOST_OUTAGES} of {len(found):,} outages; --output json has all."
         )
 
 
-def _objective_table(results: tuple[ObjectiveResult, ...]) -> object:
+def _objective_table(results: tuple[ObjectiveResult, ...]) -> Table:
     table = plain_table()
     table.add_column("objective")
     for name in ("intervals", "met", "violated", "severely", "violated %", "severely %"):

@@ -89,16 +89,23 @@ def sample_writer(output: str, metrics: Sequence[str]) -> SampleWriter:
     return _JsonWriter()
 
 
-def write_records(output: str, records: Sequence[Mapping[str, object]], *, things: str = "samples") -> None:
+def write_records(
+    output: str,
+    records: Sequence[Mapping[str, object]],
+    *,
+    things: str = "samples",
+    droppable: Sequence[str] = (),
+) -> None:
     """Write a few records that all have the same keys.
 
     Args:
         output: one of FORMATS.
         records: values are texts, numbers, truth values, None and lists of texts.
         things: what they are, for a table without any.
+        droppable: keys that a narrow table can do without, the first ones first.
     """
     if output == "table":
-        print_records(records, things)
+        print_records(records, things, droppable)
     elif output == "json":
         for record in records:
             _print(json.dumps(record) + "\n")

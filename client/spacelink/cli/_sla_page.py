@@ -7,7 +7,15 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from spacelink.cli import _plots
-from spacelink.cli._network_tables import kept, length, moment, objective_text, percent
+from spacelink.cli._network_tables import (
+    kept,
+    length,
+    moment,
+    objective_text,
+    percent,
+    pooled_known,
+    worst_known,
+)
 from spacelink.cli._plots import bars, strips
 
 if TYPE_CHECKING:
@@ -102,8 +110,11 @@ def _figures(report: SlaReport) -> str:
     whole = report.network
     figures = [
         ("availability agreed on", f"{report.sla.availability_target_percent:g} %"),
-        ("availability of the worst device", percent(whole.availability_percent)),
-        ("availability of all together", percent(whole.pooled_availability_percent)),
+        (f"availability of the worst device {worst_known(report)}", percent(whole.availability_percent)),
+        (
+            f"availability of all together {pooled_known(report)}",
+            percent(whole.pooled_availability_percent),
+        ),
         ("devices kept the SLA", kept(report)),
         ("outages", f"{whole.outage_count:,}"),
     ]

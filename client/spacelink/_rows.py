@@ -96,7 +96,11 @@ def _extra_texts(samples: TelemetryColumns, names: Sequence[str]) -> list[str]:
     if not extra:
         return [""] * len(samples)
     labels = [f"{json.dumps(name)}: " for name in extra]
-    return [
-        "{" + ", ".join(label + (text or "null") for label, text in zip(labels, row, strict=True)) + "}"
-        for row in zip(*extra.values(), strict=True)
-    ]
+    rows = zip(*extra.values(), strict=True)
+    return [_object(label + text for label, text in zip(labels, row, strict=True) if text) for row in rows]
+
+
+def _object(members: Iterable[str]) -> str:
+    """Write a JSON object of members that are written already; one without any is empty."""
+    text = ", ".join(members)
+    return f"{{{text}}}" if text else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from spacelink.cli.settings import setting
 from spacelink.errors import SpaceLinkError, UntrustedServerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from click.decorators import FC
 
@@ -189,7 +190,44 @@ def describe(error: SpaceLinkError, address: str) -> str:
         return f"cannot reach the server at {address}: {_cause(error.message)}"
     if error.reason == "CREDENTIAL_REQUIRED":
         return "the server asks for a credential: give --token-file FILE, or set SPACELINK_TOKEN"
-    return " ".join(error.message.split())
+    return " ".join(_in_flags(error).split())
+
+
+# Fields whose flags have other names.
+_FLAG_NAMES = {
+    "start_time": "start",
+    "end_time": "end",
+    "time_unix_nano": "time",
+    "availability_target_percent": "target",
+    "maintenance_windows": "windows",
+    "unknown_time": "unknown",
+}
+
+
+def _in_flags(error: SpaceLinkError) -> str:
+    """Give the message with the names of flags for those of fields, which users of commands do not know."""
+    context = click.get_current_context(silent=True)
+    params = {} if context is None else {param.name or "": param for param in context.command.params}
+    message = error.message
+    for violation in error.field_violations:
+        if flag := _flag(violation.field, params):
+            message = message.replace(f"{violation.field}:", f"{flag}:", 1)
+    for field in ("start_time", "end_time"):
+        if flag := _flag(field, params):
+            message = re.sub(rf"\b{field}\b", flag, message)
+    return message
+
+
+def _flag(field: str, params: Mapping[str, click.Parameter]) -> str:
+    """Give the flag or argument that a field, such as batch.latency_ms, is from; empty if there is none."""
+    for part in re.findall(r"\w+", field):
+        param = params.get(_FLAG_NAMES.get(part, part))
+        if isinstance(param, click.Option):
+            return param.opts[0]
+        if param is not None:
+            return param.human_readable_name
+    batch, _, metric = field.partition(".")
+    return f"--metric {metric}" if batch == "batch" and metric and "others" in params else ""
 
 
 def _cause(message: str) -> str:

@@ -18,6 +18,8 @@ from spacelink.cli._tables import console, decimals, heading, plain_table, statu
 from spacelink.errors import UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
     from spacelink import AsyncSpaceLinkClient
@@ -51,7 +53,7 @@ class _Device:
         if samples.time_unix_nano[row] < self.newest_nanos:
             return
         self.newest_nanos = int(samples.time_unix_nano[row])
-        self.values = {name: float(samples.metrics[name][row]) for name in _SHOWN if name in samples.metrics}
+        self.values = {name: float(values[row]) for name, values in samples.metrics.items()}
         if samples.status is not None:
             self.status = _rows.status_texts(samples.status[row : row + 1])[0]
 
@@ -65,7 +67,13 @@ class _Device:
 class Fleet:
     """The newest sample of each device and the rates at which samples come in."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Sequence[str] = ()) -> None:
+        """Begin without devices.
+
+        Args:
+            metrics: those to show; none means the usual ones.
+        """
+        self._metrics = [name for name in metrics if name != "status"]
         self._devices: dict[str, _Device] = {}
         self._lost_batches = 0
         self._started = time.monotonic()
@@ -99,7 +107,8 @@ class Fleet:
 
     def table(self, width: int, height: int) -> RenderableType:
         """Draw as much as fits into a terminal."""
-        names = [name for name in _SHOWN if width >= _FULL_WIDTH or name != "jitter_ms"]
+        usual = [name for name in _SHOWN if width >= _FULL_WIDTH or name != "jitter_ms"]
+        names = self._metrics or usual
         table = plain_table()
         table.add_column("device", no_wrap=True)
         table.add_column("status")
@@ -141,7 +150,7 @@ async def show_live(
     Raises:
         SpaceLinkError: the server cannot be reached at the start, or refuses.
     """
-    fleet = Fleet()
+    fleet = Fleet(metrics)
     screen = console()
     with Live(console=screen, auto_refresh=False) as live:
         async with asyncio.TaskGroup() as tasks:

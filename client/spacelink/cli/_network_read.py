@@ -11,9 +11,11 @@ import click
 
 from spacelink.cli import _network_tables as tables
 from spacelink.cli._connection import Connection, client_command
+from spacelink.cli._known import warn_of_metrics
 from spacelink.cli._moments import DurationParam, MomentParam
 from spacelink.cli._output import output_option, report_option, to_record, write_records
 from spacelink.cli._sla_page import sla_page
+from spacelink.columns import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from click.decorators import FC
 
     from spacelink.networks import HealthReport, Incident, SlaReport, Trend
+
+
+# What a trend can follow besides metrics that devices made up: the scores.
+_TRENDS = (*METRICS, "qoo", "r_factor")
 
 
 def device_option(help: str) -> Callable[[FC], FC]:  # noqa: A002 - click's name for it
@@ -157,6 +163,8 @@ def trend(
             device_ids=options["device_ids"],
         )
     _write(output, report, tables.print_trend, _trend_rows)
+    if not report.points and report.previous is None:
+        warn_of_metrics([metric], (), "no device of the network has it in the range", _TRENDS)
 
 
 @click.command()
@@ -185,7 +193,7 @@ def incidents(
     with connection.client() as client:
         found = client.list_incidents(network_id, start, end, device_ids=device_ids, open_only=open_only)
         records = [_incident_record(incident) for incident in found]
-    write_records(output, records, things="incidents")
+    write_records(output, records, things="incidents", droppable=("incident_id", "detect_time", "threshold"))
 
 
 def _write(output: str, report: Any, picture: Any, rows: Any) -> None:

@@ -1,46 +1,53 @@
-"""Files of samples as `spacelink telemetry query` writes them: CSV or JSON lines, plain or gzip."""
+"""Files of samples as `spacelink telemetry query` and `export` write them."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import click
 import numpy as np
 
-from spacelink import _rows
-from spacelink._names import IDENTIFIER_RULE, METRIC_NAME_RULE, is_identifier, is_metric_name
-from spacelink._times import nanos
-from spacelink.columns import TelemetryColumns, status_number
+from spacelink.cli._sample_cells import BadColumnsError, BadRowError, Row, read_row
+from spacelink.cli._text_file import GZIP, text_rows
+from spacelink.columns import TelemetryColumns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from spacelink.cli._text_file import Numbered
 
 # The SDK's own batch size: larger pieces would only be cut again.
 _DEVICE_ROWS = 10_000
 # Rows of many devices wait together for their batches: some 60 MB.
 _WAITING_ROWS = 100_000
 
-_GZIP_MAGIC = b"\x1f\x8b"
-# Half a step above the largest float32: from here on values round to infinity.
-_OVERFLOW = float(2**128 - 2**103)
+# What files begin with; a message of a stream begins with its length.
+_ARROW_KINDS = {b"PAR1": "Parquet", b"ARROW1": "Arrow file", b"\xff\xff\xff\xff": "Arrow stream"}
 
 
-class _Row(NamedTuple):
-    device_id: str
-    time: int
-    status: int
-    metrics: dict[str, float]
+class BadRow(NamedTuple):
+    """A row that is no sample.
 
+    Attributes:
+        file: its file.
+        row: its number from 1: in a text that of its line.
+        column: the one that is wrong; empty where it is the row as a whole.
+        value: what is in it.
+        problem: what would be right.
+    """
 
-class _RowError(Exception):
-    """A row that is not a sample; says which cell is wrong and what would be right."""
+    file: str
+    row: int
+    column: str
+    value: str
+    problem: str
+
+    def __str__(self) -> str:
+        column = f"{self.column}: " if self.column else ""
+        return f"{self.file}:{self.row}: {column}{self.problem}"
 
 
 class SamplesFile:
@@ -49,13 +56,15 @@ class SamplesFile:
     Args:
         raw: the file, open for reading bytes.
         name: what to call it in errors.
+        device_id: the device of rows that do not name theirs; may be empty.
+        on_bad: called with each row that is no sample; all others are given.
     """
 
-    def __init__(self, raw: BinaryIO, name: str) -> None:
+    def __init__(self, raw: BinaryIO, name: str, device_id: str, on_bad: Callable[[BadRow], None]) -> None:
         self._raw = raw
-        # Kept: the wrapper closes the file when it is dropped.
-        self._text = _text(raw)
         self._name = name
+        self._device_id = device_id
+        self._on_bad = on_bad
 
     @property
     def position(self) -> int:
@@ -66,33 +75,74 @@ class SamplesFile:
         """Give the samples, gathered by device.
 
         Raises:
-            click.ClickException: names the line and what is wrong with it.
+            click.ClickException: the file is no file of samples, or cannot be read to its
+                end; what could be read was given.
         """
-        waiting: dict[str, list[_Row]] = {}
-        count = 0
-        for row in self._rows():
-            rows = waiting.setdefault(row.device_id, [])
-            rows.append(row)
-            count += 1
-            if len(rows) == _DEVICE_ROWS:
-                yield _columns(waiting.pop(row.device_id))
-                count -= _DEVICE_ROWS
-            elif count == _WAITING_ROWS:
-                yield from map(_columns, waiting.values())
-                waiting, count = {}, 0
-        yield from map(_columns, waiting.values())
-
-    def _rows(self) -> Iterator[_Row]:
-        lines = _CountedLines(self._text)
+        failure = None
+        waiting = _Waiting()
         try:
-            yield from _json_rows(lines) if lines.starts_with("{") else _csv_rows(lines)
-        except (_RowError, csv.Error) as error:
-            raise click.ClickException(f"{self._name}:{lines.number}: {error}") from None
+            for row in self._rows():
+                yield from waiting.add(row)
+        except click.ClickException as error:
+            failure = error
+        yield from waiting.take_all()
+        if failure is not None:
+            raise failure
+
+    def _rows(self) -> Iterator[Row]:
+        try:
+            for number, cells in self._numbered():
+                try:
+                    yield _read(cells, self._device_id)
+                except BadRowError as error:
+                    self._on_bad(BadRow(self._name, number, error.column, str(error.value), error.problem))
+        except BadColumnsError as error:
+            raise click.ClickException(f"{self._name}: {error}") from None
         except (OSError, EOFError, UnicodeDecodeError) as error:
             raise click.ClickException(f"{self._name}: not readable: {error}") from None
 
+    def _numbered(self) -> Iterable[Numbered]:
+        start = self._raw.read(max(map(len, _ARROW_KINDS)))
+        self._raw.seek(0)
+        for magic, kind in _ARROW_KINDS.items():
+            if start.startswith(magic):
+                from spacelink.cli import _arrow_file  # noqa: PLC0415 - optional and slow to import
 
-def _columns(rows: Sequence[_Row]) -> TelemetryColumns:
+                return _arrow_file.arrow_rows(self._raw, kind, self._device_id)
+        return text_rows(self._raw, self._device_id, is_packed=start.startswith(GZIP))
+
+
+def _read(cells: dict[str, object] | BadRowError, device_id: str) -> Row:
+    if isinstance(cells, BadRowError):
+        raise cells
+    return read_row(cells, device_id)
+
+
+class _Waiting:
+    """Rows that wait until there are enough for batches."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[Row]] = {}
+        self._count = 0
+
+    def add(self, row: Row) -> Iterator[TelemetryColumns]:
+        """Take a row, and give what need not wait any longer."""
+        rows = self._rows.setdefault(row.device_id, [])
+        rows.append(row)
+        self._count += 1
+        if len(rows) == _DEVICE_ROWS:
+            yield _columns(self._rows.pop(row.device_id))
+            self._count -= _DEVICE_ROWS
+        elif self._count == _WAITING_ROWS:
+            yield from self.take_all()
+
+    def take_all(self) -> Iterator[TelemetryColumns]:
+        """Give all."""
+        yield from map(_columns, self._rows.values())
+        self._rows, self._count = {}, 0
+
+
+def _columns(rows: Sequence[Row]) -> TelemetryColumns:
     names = dict.fromkeys(name for row in rows for name in row.metrics)
     status = np.array([row.status for row in rows], np.uint8)
     return TelemetryColumns(
@@ -104,97 +154,11 @@ def _columns(rows: Sequence[_Row]) -> TelemetryColumns:
 
 
 @contextmanager
-def open_samples(path: Path) -> Iterator[SamplesFile]:
-    """Open a file of samples."""
-    with path.open("rb") as raw:
-        yield SamplesFile(raw, str(path))
-
-
-def _text(raw: BinaryIO) -> io.TextIOWrapper:
-    start = raw.read(len(_GZIP_MAGIC))
-    raw.seek(0)
-    data: Any = gzip.GzipFile(fileobj=raw) if start == _GZIP_MAGIC else raw
-    return io.TextIOWrapper(data, "utf-8-sig", newline="")
-
-
-class _CountedLines:
-    """Lines of a text, and how many were read."""
-
-    def __init__(self, text: io.TextIOWrapper) -> None:
-        self.number = 0
-        self._lines = iter(text)
-        self._first = ""
-
-    def starts_with(self, prefix: str) -> bool:
-        self._first = self._first or next(self._lines, "")
-        return self._first.startswith(prefix)
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line, self._first = self._first or next(self._lines), ""
-        self.number += 1
-        return line
-
-
-def _json_rows(lines: _CountedLines) -> Iterator[_Row]:
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            cells = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise _RowError(f"not JSON: {error.msg}") from None
-        if not isinstance(cells, dict):
-            raise _RowError("expected a JSON object")
-        yield _row(cells)
-
-
-def _csv_rows(lines: _CountedLines) -> Iterator[_Row]:
-    reader = csv.reader(lines)
-    header = next(reader, [])
-    for cells in reader:
-        if len(cells) != len(header):
-            raise _RowError(f"expected {len(header)} cells as in the header, got {len(cells)}")
-        row = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
-        extra = row.pop(_rows.EXTRA, "")
-        yield _row({**row, **_extra(extra)} if extra else row)
-
-
-def _extra(cell: str) -> dict[str, Any]:
+def open_samples(path: Path, device_id: str, on_bad: Callable[[BadRow], None]) -> Iterator[SamplesFile]:
+    """Open a file of samples; see SamplesFile."""
     try:
-        extra = json.loads(cell)
-    except json.JSONDecodeError:
-        extra = None
-    if not isinstance(extra, dict):
-        raise _RowError(f"{_rows.EXTRA}: expected a JSON object, got {cell!r}")
-    return extra
-
-
-def _row(cells: dict[str, Any]) -> _Row:
-    device_id, time, status = (cells.pop(name, None) for name in (_rows.DEVICE, _rows.TIME, _rows.STATUS))
-    if not isinstance(device_id, str) or not is_identifier(device_id):
-        raise _RowError(f"{_rows.DEVICE}: expected {IDENTIFIER_RULE}")
-    if not isinstance(time, str):
-        raise _RowError(f"{_rows.TIME}: expected RFC 3339 such as 2026-01-31T12:00:00Z")
-    try:
-        return _Row(device_id, nanos(time), status_number(status or 0), _values(cells))
-    except ValueError as error:
-        raise _RowError(str(error)) from None
-
-
-def _values(cells: Mapping[str, Any]) -> dict[str, float]:
-    return {name: _value(name, cell) for name, cell in cells.items()}
-
-
-def _value(name: str, cell: str | float | None) -> float:
-    if not is_metric_name(name):
-        raise _RowError(f"metric {name!r}: expected {METRIC_NAME_RULE}")
-    try:
-        value = math.nan if cell is None else float(cell)
-    except (TypeError, ValueError):
-        raise _RowError(f"{name}: expected a number, got {cell!r}") from None
-    if abs(value) >= _OVERFLOW:
-        raise _RowError(f"{name}: {cell} does not fit into a float32")
-    return value
+        raw = path.open("rb")
+    except OSError as error:
+        raise click.ClickException(f"{path}: not readable: {error.strerror}") from None
+    with raw:
+        yield SamplesFile(raw, str(path), device_id, on_bad)

@@ -8,6 +8,13 @@ import click
 
 from spacelink._times import rfc3339
 from spacelink.cli._connection import Connection, client_command
+from spacelink.cli._known import (
+    Seen,
+    check_metrics,
+    end_on_unknown,
+    unknown_devices,
+    warn_of_metrics,
+)
 from spacelink.cli._moments import MomentParam
 from spacelink.cli._output import SampleWriter, output_option, sample_writer, write_records
 from spacelink.cli._tables import console
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
 # What still reads as a table; more is for a file.
 _TABLE_ROWS = 1000
 
+_NOT_SAMPLED = "no sample in the range has it"
+
 
 def devices_option(function: FC) -> FC:
     """Declare --device-id."""
@@ -39,6 +48,7 @@ def metrics_option(function: FC) -> FC:
         "metrics",
         multiple=True,
         metavar="NAME",
+        callback=check_metrics,
         help="A metric, or status; may be repeated. Default: all.",
     )(function)
 
@@ -82,6 +92,9 @@ def query(
     metrics without a column of their own are in the cell extra, unless they are
     asked for with --metric.
 
+    The exit status is 1 where a device is named of which the server has no
+    sample; the others' samples are written all the same.
+
     \b
     Examples:
       spacelink telemetry query --device-id dish-01 --start -15m
@@ -91,12 +104,18 @@ def query(
     most = limit or (_TABLE_ROWS if output == "table" else None)
     with connection.client() as client:
         writer = sample_writer(output, metrics)
-        is_complete = _write(client.query_telemetry(device_ids, start, end, metrics), most, writer)
+        seen = Seen()
+        batches = seen.each(client.query_telemetry(device_ids, start, end, metrics))
+        is_complete = _write(batches, most, writer)
+        unknown = unknown_devices(client, device_ids, seen.device_ids)
     writer.close()
     if not is_complete and limit is None:
         console(stderr=True).print(
             f"These are the first {_TABLE_ROWS:,} samples; --limit N shows more, --output csv gives all."
         )
+    if is_complete:
+        warn_of_metrics(metrics, seen.metrics, _NOT_SAMPLED)
+    end_on_unknown(unknown)
 
 
 def _write(batches: Iterable[TelemetryColumns], limit: int | None, writer: SampleWriter) -> bool:
@@ -119,6 +138,8 @@ def _write(batches: Iterable[TelemetryColumns], limit: int | None, writer: Sampl
 def latest(connection: Connection, device_ids: tuple[str, ...], output: str) -> None:
     """Read the newest sample of each device.
 
+    The exit status is 1 where a device is named of which the server has none.
+
     \b
     Examples:
       spacelink telemetry latest
@@ -126,9 +147,11 @@ def latest(connection: Connection, device_ids: tuple[str, ...], output: str) -> 
     """
     with connection.client() as client:
         writer = sample_writer(output, ())
-        for sample in client.list_latest_telemetry(device_ids):
+        seen = Seen()
+        for sample in seen.each(client.list_latest_telemetry(device_ids)):
             writer.write(sample)
     writer.close()
+    end_on_unknown(sorted(set(device_ids) - seen.device_ids))
 
 
 @click.command()
@@ -149,6 +172,9 @@ def summary(
 ) -> None:
     """Summarise each metric in the range start <= time < end.
 
+    The exit status is 1 where a device is named of which the server has no
+    sample.
+
     \b
     Examples:
       spacelink telemetry summary --start -1h
@@ -156,12 +182,16 @@ def summary(
     """
     with connection.client() as client:
         summaries = client.summarize_telemetry(device_ids, start, end, metrics, per_device=per_device)
-    write_records(output, [record for summary in summaries for record in _records(summary, per_device)])
+        unknown = unknown_devices(client, device_ids, {each.device_id for each in summaries})
+    records = [record for summary in summaries for record in _records(summary, per_device)]
+    write_records(output, records, droppable=("p99", "min", "p50"))
     if output == "table" and not per_device:
         for whole in summaries:
-            console().print(
-                f"{whole.sample_count:,} samples from {_text(whole.first_time)} to {_text(whole.last_time)}"
-            )
+            console().print(f"{whole.sample_count:,} samples")
+            console().print(f"from {_text(whole.first_time)} to {_text(whole.last_time)}")
+    found = {name for each in summaries for name in each.metrics}
+    warn_of_metrics(metrics, found, _NOT_SAMPLED)
+    end_on_unknown(unknown)
 
 
 def _records(summary: TelemetrySummary, per_device: bool) -> list[dict[str, object]]:

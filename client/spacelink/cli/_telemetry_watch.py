@@ -10,6 +10,7 @@ import click
 
 from spacelink.cli._connection import Connection, client_command
 from spacelink.cli._fleet import show_live
+from spacelink.cli._known import warn_of_metrics
 from spacelink.cli._output import output_option, sample_writer
 from spacelink.cli._telemetry_read import devices_option, metrics_option
 from spacelink.errors import SpaceLinkError
@@ -31,6 +32,7 @@ def watch(connection: Connection, device_ids: tuple[str, ...], metrics: tuple[st
       spacelink telemetry watch
       spacelink telemetry watch --device-id dish-01 --output json | jq .latency_ms
     """
+    warn_of_metrics(metrics, (), "it is shown once a device sends it")
     # Ctrl-C is how a watch ends.
     with suppress(KeyboardInterrupt):
         if output == "table":

@@ -1,5 +1,15 @@
-"""Lets `python -m spacelink` stand for the spacelink command."""
+"""The spacelink command's way in, also for `python -m spacelink`."""
 
-from spacelink.cli import main
+from spacelink._interrupts import end_at_once
 
-main()
+
+def run() -> None:
+    """Run the command."""
+    end_at_once()
+    from spacelink.cli import main  # noqa: PLC0415 - slow to import
+
+    main()
+
+
+if __name__ == "__main__":
+    run()

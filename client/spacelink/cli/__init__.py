@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from spacelink._interrupts import INTERRUPTED, raise_again
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +55,16 @@ class _LazyGroup(click.Group):
                 f"'spacelink {cmd_name}' needs the package {error.name}: pip install 'spacelink[{extra}]'"
             ) from None
         assert isinstance(command, click.Command)  # noqa: S101
+        # All is imported; from here on the command may have something to end in order.
+        raise_again()
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # Commands that have something to end do so themselves; this one was just begun, or waits.
+            ctx.exit(INTERRUPTED)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # From the table: help must not import every command.

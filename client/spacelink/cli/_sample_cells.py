@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _LARGEST = float(np.finfo(np.float32).max)
-_FINITE = (-_LARGEST, _LARGEST, "a number of 32 bits")
+_FINITE = (-_LARGEST, _LARGEST, "a finite number of 32 bits")
 _BOUNDS = {
     **dict.fromkeys(PERCENTS, (0.0, 100.0, "a number from 0 to 100")),
-    **dict.fromkeys(NOT_NEGATIVE, (0.0, _LARGEST, "a number of 32 bits from 0")),
+    **dict.fromkeys(NOT_NEGATIVE, (0.0, _LARGEST, "a finite number from 0")),
 }
 _STATUSES = [name for name in status_names() if name != "UNSPECIFIED"]
 _TIME_RULE = "RFC 3339 such as 2026-01-31T12:00:00Z, from 1990 up to one day from now"
@@ -82,16 +82,19 @@ def check_columns(names: Sequence[str], device_id: str) -> None:
         raise BadColumnsError(f"no column device_id; --device-id ID says whose samples they are; {found}")
     others = [name for name in names if name not in _OWN]
     for name in others:
-        _check_metric_name(name)
+        if problem := _name_problem(name):
+            raise BadColumnsError(f"column {name!r}: {problem}")
     if len(others) > MAX_EXTRA:
         raise BadColumnsError(f"{len(others)} metrics besides the usual ones; expected at most {MAX_EXTRA}")
 
 
-def _check_metric_name(name: str) -> None:
+def _name_problem(name: str) -> str:
+    """Say what is wrong with the name of a metric; empty if nothing is."""
     if not is_metric_name(name):
-        raise BadColumnsError(f"column {name!r}: expected {METRIC_NAME_RULE}")
+        return f"expected {METRIC_NAME_RULE}"
     if name in RESERVED and name not in METRICS:
-        raise BadColumnsError(f"column {name!r}: expected another name; this one is no metric's")
+        return "expected another name; this one is no metric's"
+    return ""
 
 
 def read_row(cells: dict[str, Any], device_id: str) -> Row:
@@ -109,7 +112,7 @@ def read_row(cells: dict[str, Any], device_id: str) -> Row:
         _device(device or device_id),
         _time(moment),
         _status(status or 0),
-        {name: _value(name, cell) for name, cell in cells.items()},
+        {name: read_value(name, cell) for name, cell in cells.items()},
     )
 
 
@@ -121,9 +124,14 @@ def _device(cell: object) -> str:
 
 def _time(cell: object) -> int:
     moment = _nanos(cell)
-    if moment is None or not EARLIEST_NANOS <= moment <= time.time_ns() + LEAD_NANOS:
+    if moment is None or not is_storable(moment):
         raise BadRowError(_rows.TIME, f"expected {_TIME_RULE}, got {cell!r}", cell)
     return moment
+
+
+def is_storable(moment: int) -> bool:
+    """Tell whether a server takes samples of a time, in nanoseconds since 1970 UTC."""
+    return EARLIEST_NANOS <= moment <= time.time_ns() + LEAD_NANOS
 
 
 def _nanos(cell: object) -> int | None:
@@ -143,12 +151,14 @@ def _status(cell: str | int) -> int:
         raise BadRowError(_rows.STATUS, expected, cell) from None
 
 
-def _value(name: str, cell: str | float | None) -> float:
-    if name not in METRICS:
-        try:
-            _check_metric_name(name)
-        except BadColumnsError as error:
-            raise BadRowError("", str(error), name) from None
+def read_value(name: str, cell: str | float | None) -> float:
+    """Read the value of a metric; None is NaN, a missing one.
+
+    Raises:
+        BadRowError: the name is no metric's, or the value cannot be stored.
+    """
+    if name not in METRICS and (problem := _name_problem(name)):
+        raise BadRowError(name, problem, cell)
     low, high, rule = _BOUNDS.get(name, _FINITE)
     try:
         value = math.nan if cell is None else float(cell)

@@ -98,7 +98,10 @@ class SamplesFile:
                     self._on_bad(BadRow(self._name, number, error.column, str(error.value), error.problem))
         except BadColumnsError as error:
             raise click.ClickException(f"{self._name}: {error}") from None
-        except (OSError, EOFError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            expected = "expected text in UTF-8, gzip, Parquet or Arrow"
+            raise click.ClickException(f"{self._name}: not readable: {expected}") from None
+        except (OSError, EOFError) as error:
             raise click.ClickException(f"{self._name}: not readable: {error}") from None
 
     def _numbered(self) -> Iterable[Numbered]:

@@ -78,7 +78,8 @@ def import_(connection: Connection, paths: tuple[Path, ...], device_id: str, rep
         with byte_progress("reading", sum(file.stat().st_size for file in files)) as advance:
             batches = _batches(files, device_id, bad.add, advance)
             count = client.ingest_columns(_until_failure(batches, failures))
-        click.echo(f"{count:,} samples committed")
+        if count or not failures:
+            click.echo(f"{count:,} samples committed")
     if failures:
         raise failures[0]
     if bad.count:

@@ -9,6 +9,7 @@ import click
 
 from spacelink.cli._connection import Connection, client_command
 from spacelink.cli._moments import MomentParam
+from spacelink.cli._sample_cells import BadRowError, is_storable, read_value
 from spacelink.columns import METRICS, TelemetryColumns, status_names
 
 if TYPE_CHECKING:
@@ -54,11 +55,13 @@ def send(
       spacelink telemetry send --device-id dish-01 --time -5m --metric azimuth_deg=212.5
     """
     values = {name: value for name, value in metrics.items() if value is not None}
-    for name, value in values.items():
-        _check_finite(f"--{name.replace('_', '-')}", value)
     values |= dict(map(_name_and_value, others))
     if not values and status is None:
         raise click.UsageError("nothing to send; give a metric, such as --latency-ms 31.5, or --status")
+    if not is_storable(time):
+        raise click.UsageError("--time: expected a time from 1990 up to one day from now")
+    for name, value in values.items():
+        _check_value(name, value)
     try:
         sample = TelemetryColumns.from_arrays(
             device_id, [time], status=status, **{name: [value] for name, value in values.items()}
@@ -71,16 +74,19 @@ def send(
 
 
 def _name_and_value(text: str) -> tuple[str, float]:
-    name, _, number = text.partition("=")
+    name, _, value = text.partition("=")
     try:
-        value = float(number)
+        return name, float(value)
     except ValueError:
         raise click.UsageError(f"--metric {text}: expected NAME=X, such as azimuth_deg=212.5") from None
-    _check_finite(f"--metric {name}", value)
-    return name, value
 
 
-def _check_finite(flag: str, value: float) -> None:
-    # What is not a number stands for what was not measured; nobody sends that.
-    if not math.isfinite(value):
-        raise click.UsageError(f"{flag}: expected a finite number, got {value:g}")
+def _check_value(name: str, value: float) -> None:
+    flag = f"--{name.replace('_', '-')}" if name in METRICS else f"--metric {name}"
+    if math.isnan(value):
+        # It stands for what was not measured; nobody sends that.
+        raise click.UsageError(f"{flag}: expected a finite number, got nan")
+    try:
+        read_value(name, value)
+    except BadRowError as error:
+        raise click.UsageError(f"{flag}: {error.problem}") from None

@@ -41,7 +41,7 @@ _BAR_WIDTH = 12
 # On narrower screens tables have less columns.
 _WIDE = 110
 _CHART_HEIGHT = 12
-# What a chart's axis takes of the width.
+# What a chart's axis takes of the width, at least: a number and the line.
 _AXIS_WIDTH = 11
 
 # What still reads as a table.
@@ -105,14 +105,15 @@ def print_trend(report: Trend) -> None:
         console(stderr=True).print("no values")
         return
     p95, p50 = (_steps(report, name) for name in ("p95", "p50"))
-    width = max(min(screen.width - _AXIS_WIDTH, 120), 20)
+    axis = _axis_width([value for value in (*p95, *p50) if value is not None])
+    width = max(min(screen.width - axis, 120), 20)
     rows, low, high = line_chart([("yellow", p95), ("cyan", p50)], width, _CHART_HEIGHT)
     for row, text in enumerate(rows):
         value = high - (high - low) * row / (_CHART_HEIGHT - 1)
         label = f"{value:,.2f}" if row % 3 == 0 or row == len(rows) - 1 else ""
-        screen.print(Text(label.rjust(_AXIS_WIDTH - 3) + " ┤"), text, sep="", soft_wrap=True)
+        screen.print(Text(label.rjust(axis - 3) + " ┤"), text, sep="", soft_wrap=True)
     start, end = moment(report.start_time), moment(report.end_time)
-    screen.print(" " * _AXIS_WIDTH + start + end.rjust(max(width - len(start), len(end) + 1)))
+    screen.print(" " * axis + start + end.rjust(max(width - len(start), len(end) + 1)))
     table = plain_table()
     for name in ("", "values", "p50", "p95", "min", "max"):
         table.add_column(name, justify="right" if name else "left")
@@ -122,6 +123,11 @@ def print_trend(report: Trend) -> None:
     print_table(table)
     if unit:
         screen.print(f"Values in {unit}.", style="dim")
+
+
+def _axis_width(values: Sequence[float]) -> int:
+    # A chart of a flat line has one more below it, and above.
+    return max(_AXIS_WIDTH, *(len(f"{end:,.2f}") + 3 for end in (min(values) - 1, max(values) + 1)))
 
 
 def kept(report: SlaReport) -> str:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 # Wider than any table, for where no terminal sets a limit.
 _ANY_WIDTH = 100_000
-# Device ids may have 128 characters; where there is little room they are folded to this.
+# Device ids may have 128 characters: longer ones than this share of the width are folded,
+# and where there is no other way all those longer than so many characters.
+_ID_SHARE = 0.4
 _FOLDED_ID = 16
 
 # In samples, what goes first where there is no room for all: the end of this.
@@ -52,13 +54,21 @@ def plain_table() -> Table:
 
 def add_device_column(table: Table, name: str = "device") -> None:
     """Add a column of device ids: of all that a table holds, these alone may be folded anywhere."""
-    table.add_column(name, min_width=_FOLDED_ID, overflow="fold")
+    table.add_column(name, overflow="fold")
 
 
-def fit(table: Table, width: int) -> bool:
-    """Give a table's columns widths at which no word, number or id is cut; tell whether there are such."""
+def fit(table: Table, width: int, id_width: int | None = None) -> bool:
+    """Give a table's columns widths at which no word or number is cut; tell whether there are such.
+
+    Args:
+        table: the table, with all its rows.
+        width: of the terminal.
+        id_width: device ids up to this length are whole, too; None: up to some share of
+            the width.
+    """
     screen = Console(width=_ANY_WIDTH)
-    spans = [_span(column, screen) for column in table.columns]
+    longest = max(_FOLDED_ID, int(width * _ID_SHARE)) if id_width is None else id_width
+    spans = [_span(column, screen, longest) for column in table.columns]
     # Two blanks between cells, and one at either end.
     room = width - 2 * len(spans)
     spare = room - sum(span.minimum for span in spans)
@@ -67,23 +77,23 @@ def fit(table: Table, width: int) -> bool:
     wanted = sum(span.span for span in spans)
     for column, span in zip(table.columns, spans, strict=True):
         column.width = span.minimum + span.span * min(spare, wanted) // max(wanted, 1)
-        column.min_width = None
     return True
 
 
 def print_table(table: Table) -> None:
     """Print a table, with no word of it cut where that is possible."""
     screen = console()
-    fit(table, screen.width)
+    if not fit(table, screen.width):
+        fit(table, screen.width, _FOLDED_ID)
     screen.print(table)
 
 
-def _span(column: Column, screen: Console) -> Measurement:
+def _span(column: Column, screen: Console, id_width: int) -> Measurement:
     """Tell how wide a column must be, and how wide it can use to be."""
     cells = [Measurement.get(screen, screen.options, cell) for cell in (column.header, *column.cells)]
     widest = max(cell.maximum for cell in cells)
     least = widest if column.no_wrap else max(cell.minimum for cell in cells)
-    return Measurement(min(least, column.min_width or least), widest)
+    return Measurement(min(least, id_width) if column.overflow == "fold" else least, widest)
 
 
 def fitted(
@@ -100,11 +110,13 @@ def fitted(
     Returns:
         The table, or None where even the others do not fit, and what was left out.
     """
-    for count in range(len(droppable) + 1):
-        dropped = droppable[:count]
-        table = make([name for name in names if name not in dropped])
-        if fit(table, width):
-            return table, [name for name in names if name in dropped]
+    # Ids that are whole are worth most columns, but not all.
+    for id_width, most in ((None, max(len(droppable) - 1, 0)), (_FOLDED_ID, len(droppable))):
+        for count in range(most + 1):
+            dropped = droppable[:count]
+            table = make([name for name in names if name not in dropped])
+            if fit(table, width, id_width):
+                return table, [name for name in names if name in dropped]
     return None, []
 
 

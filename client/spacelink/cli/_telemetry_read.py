@@ -184,7 +184,7 @@ def summary(
         summaries = client.summarize_telemetry(device_ids, start, end, metrics, per_device=per_device)
         unknown = unknown_devices(client, device_ids, {each.device_id for each in summaries})
     records = [record for summary in summaries for record in _records(summary, per_device)]
-    write_records(output, records, droppable=("p99", "min", "p50"))
+    write_records(output, records, droppable=("p99", "min", "p50", "p95"))
     if output == "table" and not per_device:
         for whole in summaries:
             console().print(f"{whole.sample_count:,} samples")

@@ -1,4 +1,4 @@
-"""Whether the bridge lives, and whether it can serve."""
+"""What there is to find here, whether the bridge lives, and whether it can serve."""
 
 from __future__ import annotations
 
@@ -21,6 +21,19 @@ class Health(BaseModel):
     """The answer of a bridge that is well."""
 
     status: Literal["ok"] = "ok"
+
+
+# Not in the document: it is for those who have not found that yet.
+@router.get("/", include_in_schema=False)
+async def root() -> dict[str, str]:
+    """Name what to look at first; paths are those behind a proxy that leaves them as they are."""
+    return {
+        "service": "SpaceLink",
+        "docs": "/docs",
+        "openapi": "/openapi.json",
+        "health": "/healthz",
+        "readiness": "/readyz",
+    }
 
 
 @router.get("/healthz")

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 from spacelink import METRICS, SpaceLinkClient, TelemetryColumns
+from spacelink.cli import main
 from tests.client.cli.conftest import DEADLINE_SECONDS, SPACELINK, Run, terminal
 from tests.conftest import ServerProcess, StartServer
 
@@ -62,12 +64,28 @@ def test_a_sample_that_is_sent_is_stored(run: Run, device_id: str) -> None:
         (["send", "--device-id", "d"], 2, "nothing to send"),
         (["send", "--device-id", "a b", "--power-w", "1"], 2, "device_id 'a b': expected"),
         (["send", "--device-id", "d", "--metric", "azimuth"], 2, "--metric azimuth: expected NAME=X"),
-        (["send", "--device-id", "d", "--metric", "Azimuth=1"], 2, "metric 'Azimuth': expected"),
+        (["send", "--device-id", "d", "--metric", "Azimuth=1"], 2, "--metric Azimuth: expected"),
         (["send", "--device-id", "d", "--power-w", "1", "--time", "noon"], 2, "'--time': time 'noon'"),
-        (["send", "--device-id", "d", "--packet-loss-percent", "101"], 1, "packet_loss_percent: expected"),
-        (["send", "--device-id", "d", "--power-w", "1", "--time", "1980-01-01T00:00:00Z"], 1, "from 1990"),
-        (["query", "--start", "now", "--end", "-1h"], 1, "end_time: expected a time not before start_time"),
-        (["query", "--device-id", "a b"], 1, "device_ids[0]: expected"),
+        (
+            ["send", "--device-id", "d", "--packet-loss-percent", "101"],
+            2,
+            "--packet-loss-percent: expected a number",
+        ),
+        (
+            ["send", "--device-id", "d", "--latency-ms", "nan"],
+            2,
+            "--latency-ms: expected a finite number, got nan",
+        ),
+        (["send", "--device-id", "d", "--latency-ms=-1"], 2, "--latency-ms: expected a finite number from 0"),
+        (["send", "--device-id", "d", "--metric", "az=inf"], 2, "--metric az: expected a finite number"),
+        (
+            ["send", "--device-id", "d", "--power-w", "1", "--time", "1980-01-01T00:00:00Z"],
+            2,
+            "--time: expected",
+        ),
+        (["query", "--start", "now", "--end", "-1h"], 1, "--end: expected a time not before --start"),
+        (["query", "--device-id", "a b"], 1, "--device-id: expected"),
+        (["query", "--metric", "Latency"], 2, "did you mean latency_ms? Known are latency_ms, jitter_ms,"),
         (["query", "--limit", "0"], 2, "--limit"),
         (["query", "--server", "nowhere"], 2, "'nowhere': expected HOST:PORT"),
         (["latest", "--server", "127.0.0.1:1"], 1, "cannot reach the server at 127.0.0.1:1"),
@@ -104,18 +122,93 @@ def test_what_query_writes_import_stores_bit_for_bit(
     assert np.array_equal(copy.status, stored.status)  # type: ignore[arg-type]
 
 
-def test_an_import_names_what_is_rejected(run: Run, device_id: str, tmp_path: Path) -> None:
-    file = tmp_path / "samples.csv"
-    file.write_text(f"device_id,time,latency_ms\n{device_id},2026-01-31T12:00:00Z,-1\n")
-    result = run("telemetry", "import", str(file))
-    assert result.exit_code == 1
-    for part in (
-        "latency_ms: expected",
-        device_id,
-        "2026-01-31T12:00:00.000000000Z",
-        "rejected: 1, committed: 0",
-    ):
-        assert part in result.stderr
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_what_query_and_export_write_import_stores_bit_for_bit(
+    server: ServerProcess,
+    servers: StartServer,
+    stored: TelemetryColumns,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    path = tmp_path / "samples"
+    which = [*server.flags, "--device-id", stored.device_id]
+    if kind == "arrow":
+        query = [*SPACELINK, "telemetry", "query", *which, "--output", "arrow"]
+        path.write_bytes(subprocess.run(query, stdout=subprocess.PIPE, check=True).stdout)
+    else:
+        subprocess.run([*SPACELINK, "telemetry", "export", str(path), *which], check=True)
+    other = servers(tmp_path / "other")
+    result = CliRunner().invoke(main, ["telemetry", "import", *other.flags, str(path)])
+    assert (result.exit_code, result.stdout) == (0, "300 samples committed\n")
+    with SpaceLinkClient(other.address, token=other.token) as client:
+        copy = client.query_telemetry(stored.device_id, as_columns=True)[stored.device_id]
+    assert np.array_equal(copy.time_unix_nano, stored.time_unix_nano)
+    for name, values in stored.metrics.items():
+        assert copy.metrics[name].tobytes() == values.tobytes(), name
+    assert np.array_equal(copy.status, stored.status)  # type: ignore[arg-type]
+
+
+def test_an_import_stores_the_good_rows_and_names_the_others(
+    run: Run, device_id: str, tmp_path: Path
+) -> None:
+    file, report = tmp_path / "samples.csv", tmp_path / "bad.csv"
+    bad = "".join(f"2026-01-31T12:01:{n:02}Z,-1\n" for n in range(12))
+    file.write_text(f"time,latency_ms\n2026-01-31T12:00:00Z,1\n{bad}2026-01-31T12:02:00Z,3\n")
+    result = run("telemetry", "import", "--device-id", device_id, str(file))
+    assert (result.exit_code, result.stdout) == (1, "2 samples committed\n")
+    first, *_, more, last = result.stderr.splitlines()
+    assert first == f"{file}:3: latency_ms: expected a finite number from 0, got '-1'"
+    assert more == "… and 2 more"
+    assert last == "Error: rows that are no samples and were left out: 12; --rejected FILE.csv names all"
+    stored = json_lines(run("telemetry", "query", "--device-id", device_id).stdout)
+    assert [record["latency_ms"] for record in stored] == [1.0, 3.0]
+
+    result = run("telemetry", "import", "--device-id", device_id, "--rejected", str(report), str(file))
+    assert result.stderr.endswith(f"left out: 12; {report} has all of them\n")
+    rows = list(csv.DictReader(report.read_text(encoding="utf-8").splitlines()))
+    assert [row["row"] for row in rows] == [str(number) for number in range(3, 15)]
+    assert {(row["file"], row["column"], row["value"]) for row in rows} == {(str(file), "latency_ms", "-1")}
+    # The good ones are there once, although they were imported again.
+    assert len(json_lines(run("telemetry", "query", "--device-id", device_id).stdout)) == 2
+
+
+def test_an_import_stores_what_comes_before_a_file_that_cannot_be_read(
+    run: Run, device_id: str, tmp_path: Path
+) -> None:
+    good, wrong = tmp_path / "good.csv", tmp_path / "wrong.parquet"
+    good.write_text(f"device_id,time,power_w\n{device_id},2026-01-31T12:00:00Z,1\n")
+    wrong.write_bytes(b"PAR1 and no more")
+    result = run("telemetry", "import", str(good), str(wrong))
+    assert (result.exit_code, result.stdout) == (1, "1 samples committed\n")
+    assert f"Error: {wrong}: not readable as Parquet" in result.stderr
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "no Parquet files in this directory" in run("telemetry", "import", str(empty)).stderr
+
+
+def test_a_metric_that_nothing_has_is_named(run: Run, stored: TelemetryColumns) -> None:
+    for command in ("query", "summary"):
+        asked = ("telemetry", command, "--device-id", stored.device_id, "--metric")
+        result = run(*asked, "latency")
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert result.stderr.startswith(
+            "unknown metric latency: no sample in the range has it; did you mean latency_ms? Known are "
+        )
+        for known in ("azimuth_deg", "latency_ms", "status"):
+            assert run(*asked, known).stderr == "", known
+        # A usual one needs no word where it was not measured.
+        assert run(*asked, "power_w", "--end", "2020-01-01").stderr == ""
+
+
+def test_a_device_without_any_sample_is_named(run: Run, stored: TelemetryColumns, device_id: str) -> None:
+    ids = ("--device-id", stored.device_id, "--device-id", f"{device_id}-none")
+    for command in ("query", "latest", "summary"):
+        result = run("telemetry", command, *ids)
+        assert result.exit_code == 1
+        assert result.stderr == f"unknown device {device_id}-none: the server has no sample of it\n"
+        assert result.stdout, "the others are shown"
+    quiet = run("telemetry", "query", "--device-id", stored.device_id, "--end", "2020-01-01")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
 
 
 def test_csv_has_a_header_that_fits_all_devices(run: Run, stored: TelemetryColumns) -> None:
@@ -181,9 +274,10 @@ def test_summary_gives_one_record_for_each_metric(run: Run, stored: TelemetryCol
     assert {row[0] for row in rows} == {stored.device_id}
 
 
-def test_no_samples_are_no_error(run: Run, device_id: str) -> None:
+def test_no_samples_in_the_range_are_no_error(run: Run, stored: TelemetryColumns) -> None:
+    asked = ("telemetry", "summary", "--device-id", stored.device_id, "--end", "2020-01-01")
     for output, stdout in (("json", ""), ("csv", ""), ("table", "")):
-        result = run("telemetry", "summary", "--device-id", device_id, "--output", output)
+        result = run(*asked, "--output", output)
         assert (result.exit_code, result.stdout) == (0, stdout)
 
 
@@ -242,14 +336,16 @@ def test_on_a_terminal_results_are_tables(server: ServerProcess, stored: Telemet
     assert screen.text.count(stored.device_id) == 5
     with terminal("telemetry", "summary", *options) as screen:
         assert screen.wait() == 0
-    assert "300 samples from 2026-01-31T12:00:00.000000000Z" in screen.text
+    assert "300 samples\r\nfrom 2026-01-31T12:00:00.000000000Z" in screen.text
     with terminal("telemetry", "query", *options, "--output", "arrow") as screen:
         assert screen.wait() == 2
     assert "arrow is binary" in screen.text
 
 
 def test_on_a_terminal_watch_is_a_live_table(server: ServerProcess, stored: TelemetryColumns) -> None:
-    with terminal("telemetry", "watch", *server.flags) as screen:
+    metrics = ("--metric", "latency_ms", "--metric", "no_such")
+    with terminal("telemetry", "watch", *server.flags, *metrics) as screen:
+        screen.read_until("unknown metric no_such: it is shown once a device sends it", "no_such")
         screen.read_until(stored.device_id, "devices, 0.0 samples/s")
         with SpaceLinkClient(server.address, token=server.token) as client:
             client.ingest(stored.device_id, [NOON + 10**12], latency_ms=[123.25])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -27,6 +29,19 @@ def test_public_names_are_these() -> None:
     ]
     for name in spacelink.__all__:
         assert getattr(spacelink, name) is not None
+
+
+def test_importing_the_package_imports_nothing_that_takes_time() -> None:
+    program = "import sys, spacelink; print({'grpc', 'numpy', 'google.protobuf'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "set()\n"
+
+
+def test_modules_are_attributes_of_the_package_and_others_are_not() -> None:
+    assert spacelink.networks.Sla is not None
+    assert {"networks", "errors", "Token"} <= set(dir(spacelink))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        spacelink.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,19 @@ _ANY_PORTS = ("--listen", ANY_PORT, "--admin-listen", ANY_PORT)
 
 
 def _failure(data_dir: Path, *flags: str) -> str:
-    """Start a server that must not come up, and give what it says."""
+    """Start a server that must not come up, and give its error."""
+    return _only_error(_failure_log(data_dir, *flags))
+
+
+def _failure_log(data_dir: Path, *flags: str) -> str:
+    """Start a server that must not come up, and give all that it says."""
     command = [sys.executable, "-m", "spacelink", "server", "--data-dir", str(data_dir), *_ANY_PORTS]
     answer = subprocess.run(
         [*command, *flags], capture_output=True, text=True, timeout=EXIT_SECONDS, check=False
     )
     assert answer.returncode == 1
     assert answer.stdout == ""
-    return _only_error(answer.stderr)
+    return answer.stderr
 
 
 def _only_error(text: str) -> str:
@@ -62,11 +67,24 @@ def used_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-@pytest.mark.parametrize("flag", ["--listen", "--admin-listen"])
+@pytest.mark.parametrize("flag", ["--listen", "--admin-listen", "--metrics-listen"])
 def test_port_in_use(tmp_path: Path, used_port: int, flag: str) -> None:
-    message = _failure(tmp_path, flag, f"127.0.0.1:{used_port}")
-    assert f"{flag.removeprefix('--').replace('-', '_')} 127.0.0.1:{used_port}" in message
-    assert "in use" in message
+    address = f"127.0.0.1:{used_port}"
+    setting = flag.removeprefix("--").replace("-", "_")
+    # The whole of what is said: gRPC adds no line of its own.
+    expected = f"Error: {setting} {address}: the address is in use; {flag} takes another one\n"
+    assert _failure_log(tmp_path / "data", flag, address) == expected
+    assert not (tmp_path / "data").exists()
+
+
+def test_database_that_is_down(tmp_path: Path) -> None:
+    database = ("--database", "postgresql://spacelink:sesame@127.0.0.1:1/spacelink")
+    said = _failure_log(tmp_path / "data", *database)
+    assert said.startswith("Error: cannot connect to the database: connection to server at")
+    assert said.endswith("Connection refused\n")
+    assert said.count("\n") == 1
+    assert "sesame" not in said
+    assert not (tmp_path / "data").exists()
 
 
 def test_data_directory_that_cannot_be_made(tmp_path: Path) -> None:

@@ -32,6 +32,15 @@ def test_an_answer_has_the_id_of_its_request(http: httpx.Client, bridge: BridgeP
     assert f"GET {path} {response.status_code}" in bridge.log
 
 
+def test_the_root_names_what_is_there(http: httpx.Client, admin: httpx.Client) -> None:
+    for client in (http, admin):
+        named = client.get("/").json()
+        assert named.pop("service") == "SpaceLink"
+        assert set(named) == {"docs", "openapi", "health", "readiness"}
+        for path in named.values():
+            assert client.get(path).status_code == 200, path
+
+
 @pytest.mark.parametrize("given", [{}, {"X-Request-Id": "no good"}, {"X-Request-Id": 129 * "x"}])
 def test_a_request_without_an_id_gets_one(http: httpx.Client, given: dict[str, str]) -> None:
     first, second = (http.get("/healthz", headers=given).headers["X-Request-Id"] for _ in range(2))

@@ -98,7 +98,7 @@ def test_an_address_that_is_in_use(tmp_path: Path, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         said = failed(tmp_path, f"--{setting.replace('_', '-')}", address)
-    assert f"{setting} {address}: cannot listen there" in said
+    assert f"{setting} {address}: the address is in use" in said
     # What was opened before is closed again.
     SqliteStore(tmp_path).close()
 

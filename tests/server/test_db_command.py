@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from spacelink_server.db_command import db
 from spacelink_server.storage.opening import store_status
+from tests.postgres import WAIT_SECONDS
 from tests.server.conftest import KINDS
 from tests.server.stores import Place
 
@@ -28,6 +32,7 @@ def run(*arguments: str) -> Result:
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """Give the place of a store that is not there yet."""
     if request.param == "sqlite":
+        (tmp_path / "data").mkdir()
         yield Place(tmp_path / "data")
         return
     cluster: Cluster = request.getfixturevalue("cluster")
@@ -85,11 +90,77 @@ def test_a_store_in_use_is_not_upgraded(tmp_path: Path) -> None:
         store.close()
 
 
+def test_a_directory_that_is_missing_is_no_empty_store(tmp_path: Path) -> None:
+    missing = run("status", "--data-dir", str(tmp_path / "data"))
+    assert missing.exit_code == 1
+    assert missing.output == f"Error: there is no directory {tmp_path / 'data'}\n"
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize("command", ["status", "upgrade"])
-def test_a_database_that_cannot_be_used(command: str) -> None:
-    wrong = run(command, "--database", "mysql://h/d")
-    assert wrong.exit_code == 2
-    assert "expected a URL such as postgresql://" in wrong.output
-    gone = run(command, "--database", "postgresql://u:sesame@127.0.0.1:1/d")
-    assert gone.exit_code == 1
-    assert "sesame" not in gone.output
+@pytest.mark.parametrize(
+    ("url", "status", "said"),
+    [
+        ("mysql://h/d", 2, "expected a URL such as postgresql://"),
+        ("postgresql://u:sesame@127.0.0.1:x/d", 2, "expected a URL such as postgresql://"),
+        ("postgresql://u:open@sesame@127.0.0.1/d", 2, "expected a URL with one @"),
+        (
+            "postgresql://u:sesame@127.0.0.1:1/d",
+            1,
+            'server at "127.0.0.1", port 1 failed: Connection refused',
+        ),
+        ("postgresql://u:sesame@nowhere.invalid/d", 1, "failed to resolve host 'nowhere.invalid'"),
+        ("postgresql://u:sesame@127.0.0.1:1/d?no=1", 1, 'invalid connection option "no"'),
+    ],
+)
+def test_a_database_that_cannot_be_used(command: str, url: str, status: int, said: str) -> None:
+    gone = run(command, "--database", url)
+    assert gone.exit_code == status
+    assert_one_line(gone, said)
+
+
+def assert_one_line(result: Result, said: str) -> None:
+    *usage, error = result.output.splitlines()
+    assert error.startswith("Error: ")
+    assert said in error
+    assert not [line for line in usage if "sage" not in line and "Try" not in line and line]
+    assert "sesame" not in result.output
+
+
+def test_a_database_that_refuses(cluster: Cluster) -> None:
+    assert_one_line(run("status", "--database", cluster.url("no_such")), 'database "no_such" does not exist')
+    url = cluster.create_database(empty=True)
+    with password_needed(cluster, "locked"):
+        wrong = run("status", "--database", url.replace("spacelink@", "locked:sesame@"))
+    assert_one_line(wrong, 'password authentication failed for user "locked"')
+    cluster.drop_database(url)
+
+
+@contextmanager
+def password_needed(cluster: Cluster, user: str) -> Iterator[None]:
+    """Let a user in with a password only."""
+    rules = cluster.data / "pg_hba.conf"
+    usual = rules.read_text()
+    url = cluster.url("postgres")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {user} LOGIN PASSWORD 'right'")
+        rules.write_text(f"local all {user} scram-sha-256\n{usual}")
+        try:
+            connection.execute("SELECT pg_reload_conf()")
+            deadline = time.monotonic() + WAIT_SECONDS
+            while is_let_in(url.replace("spacelink@", f"{user}:wrong@")):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            yield
+        finally:
+            rules.write_text(usual)
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute(f"DROP ROLE {user}")
+
+
+def is_let_in(url: str) -> bool:
+    try:
+        psycopg.connect(url).close()
+    except psycopg.OperationalError:
+        return False
+    return True

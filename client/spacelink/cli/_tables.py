@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -66,9 +67,8 @@ def fit(table: Table, width: int, id_width: int | None = None) -> bool:
         id_width: device ids up to this length are whole, too; None: up to some share of
             the width.
     """
-    screen = Console(width=_ANY_WIDTH)
     longest = max(_FOLDED_ID, int(width * _ID_SHARE)) if id_width is None else id_width
-    spans = [_span(column, screen, longest) for column in table.columns]
+    spans = [_span(column, longest) for column in table.columns]
     # Two blanks between cells, and one at either end.
     room = width - 2 * len(spans)
     spare = room - sum(span.minimum for span in spans)
@@ -88,11 +88,14 @@ def print_table(table: Table) -> None:
     screen.print(table)
 
 
-def _span(column: Column, screen: Console, id_width: int) -> Measurement:
+def _span(column: Column, id_width: int) -> Measurement:
     """Tell how wide a column must be, and how wide it can use to be."""
-    cells = [Measurement.get(screen, screen.options, cell) for cell in (column.header, *column.cells)]
-    widest = max(cell.maximum for cell in cells)
-    least = widest if column.no_wrap else max(cell.minimum for cell in cells)
+    # Rich would find out the same, in three times the time.
+    texts = {cell.plain if isinstance(cell, Text) else str(cell) for cell in (column.header, *column.cells)}
+    widest = max(cell_len(line) for text in texts for line in text.splitlines() or [""])
+    if column.no_wrap:
+        return Measurement(widest, widest)
+    least = max(cell_len(word) for text in texts for word in text.split() or [""])
     return Measurement(min(least, id_width) if column.overflow == "fold" else least, widest)
 
 

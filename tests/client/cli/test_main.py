@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import socket
 import subprocess
 import sys
+from importlib.metadata import entry_points
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from spacelink.__main__ import run
 from spacelink.cli import main
 from tests.client.cli.conftest import SPACELINK
 
@@ -71,3 +77,62 @@ def test_arrow_names_the_extra_that_is_missing() -> None:
 def test_the_version_is_told() -> None:
     done = subprocess.run([*SPACELINK, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1][0].isdigit()
+
+
+def first_import(process: subprocess.Popen[str]) -> None:
+    """Wait until the command has begun to import what takes its time."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "click" in line:
+            return
+    pytest.fail("nothing was imported")
+
+
+@pytest.mark.parametrize("arguments", [["telemetry", "latest"], ["server"], ["--help"]])
+def test_ctrl_c_during_imports_ends_it_without_a_traceback(tmp_path: Path, arguments: list[str]) -> None:
+    # Python tells each import on standard error, so that the moment is known.
+    command = [sys.executable, "-v", *SPACELINK[1:], *arguments]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    first_import(process)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert "KeyboardInterrupt" not in stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_a_command_waits_ends_it_without_a_word() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        process = subprocess.Popen(
+            [*SPACELINK, "telemetry", "latest", "--server", f"127.0.0.1:{port}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # It has connected, and is told nothing.
+        connection, _ = silent.accept()
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate()
+        connection.close()
+    assert (process.returncode, stdout, stderr) == (130, "", "")
+
+
+def test_the_installed_command_is_the_module() -> None:
+    (entry,) = entry_points(group="console_scripts", name="spacelink")
+    assert entry.load() is run
+
+
+def test_make_alone_lists_what_there_is_to_make() -> None:
+    makefile = Path(__file__).parents[3] / "Makefile"
+    listed = subprocess.run(["make", "-f", makefile], capture_output=True, text=True, check=True).stdout
+    assert (
+        listed
+        == subprocess.run(["make", "-f", makefile, "help"], capture_output=True, text=True, check=True).stdout
+    )
+    targets = re.findall(r"^([a-z]+):", makefile.read_text(), re.MULTILINE)
+    assert [line.split()[0] for line in listed.splitlines()] == targets
+    assert all(len(line.split()) > 1 for line in listed.splitlines())

@@ -113,6 +113,22 @@ def test_wrong_terms_are_a_usage_error(run: Run, option: tuple[str, str]) -> Non
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("create", "never", "--target", "200"), "Error: --target: expected above 0 and up to 100"),
+        (("create", "never", "--objective", "qoo:10:20"), "Error: --objective: expected"),
+        (("health", "north", "--start", "now", "--end", "-1h"), "Error: --end: expected"),
+    ],
+)
+def test_what_the_server_has_against_a_field_names_the_flag(
+    run: Run, fleet: str, arguments: tuple[str, ...], said: str
+) -> None:
+    result = run("network", *arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(said)
+
+
 def test_health_as_json_csv_and_table(run: Run, fleet: str) -> None:
     report = json.loads(run("network", "health", fleet, *RANGE).output)
     assert [device["device_id"] for device in report["devices"]] == ["silent", "bad", "good"]
@@ -154,6 +170,11 @@ def test_a_trend_as_json_csv_and_chart(run: Run, fleet: str) -> None:
     assert any(0x2800 < ord(letter) <= 0x28FF for letter in chart)
     nothing = run("network", "trend", fleet, "power_w", *RANGE, "--output", "table")
     assert "no values" in nothing.output
+    assert "unknown metric" not in nothing.output
+    unknown = run("network", "trend", fleet, "latency", *RANGE)
+    assert unknown.exit_code == 0
+    assert "unknown metric latency: no device of the network has it in the range; did you" in unknown.stderr
+    assert ", qoo, r_factor, and what else devices sent" in unknown.stderr
 
 
 def test_incidents_of_nobody(run: Run) -> None:

@@ -124,7 +124,7 @@ def test_a_port_that_is_in_use(tmp_path: Path, database: str) -> None:
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         said = failed_start(tmp_path, "--database", database, "--workers", "2", "--listen", address)
-    assert f"listen {address}: cannot listen there" in said
+    assert f"listen {address}: the address is in use; --listen" in said
 
 
 def test_workers_need_a_database(tmp_path: Path) -> None:

@@ -342,7 +342,7 @@ def test_earliest_time(offset: int) -> None:
 
 @pytest.mark.parametrize("offset", [0, 1])
 def test_latest_time(offset: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spacelink_server.ingest.validation.time.time_ns", lambda: T0)
+    monkeypatch.setattr("spacelink._sample_rules.time.time_ns", lambda: T0)
     message = TelemetryBatch(device_id="d", time_unix_nano=[T0 + DAY + offset])
     result = outcome(message.SerializeToString())
     assert (result == ("TIME_OUT_OF_RANGE", "time_unix_nano")) == (offset > 0)

@@ -47,7 +47,7 @@ class Bounds(NamedTuple):
 
     def holds(self, value: float) -> bool:
         """Tell whether a value that fits into a float32 may be sent: what counts is what it is rounded to."""
-        return not (value < self.low or value > self.high) or self.low <= np.float32(value) <= self.high
+        return not (value < self.low or value > self.high) or bool(self.low <= np.float32(value) <= self.high)
 
 
 FINITE = Bounds(-_LARGEST, _LARGEST, "finite values")

@@ -103,7 +103,7 @@ async def test_an_expired_token_is_waited_out_and_nothing_is_dropped(
     # Long before it would ask again by itself.
     assert process.stdout is not None
     async with asyncio.timeout(30):
-        refusal = await process.stdout.readuntil(b"UNAUTHENTICATED TOKEN_EXPIRED: told so\n")
+        refusal = await process.stdout.readuntil(b"told so (TOKEN_EXPIRED); ")
         replace(token_file, SECOND)
         await delivered.wait()
     process.terminate()
@@ -111,7 +111,7 @@ async def test_an_expired_token_is_waited_out_and_nothing_is_dropped(
     output = refusal.decode() + output
     assert status == 0, output
     assert seen == [f"Bearer {FIRST}", f"Bearer {SECOND}"]
-    assert "the server refuses; next attempt in 60 s" in output
+    assert f"told so (TOKEN_EXPIRED); put another into {token_file}; next attempt in 60 s" in output
     assert "0 rejected, 0 dropped" in output
     assert str(FIRST) not in output
     assert str(SECOND) not in output
@@ -167,7 +167,7 @@ async def test_a_refused_replay_ends_and_goes_on_with_another_token(
     flags = ("--collector", "replay", "--file", str(path), "--speed", "max", "--token-file", str(token_file))
     status, output = await finish(await start(server, tmp_path, *flags))
     assert status == 1
-    assert "Error: PERMISSION_DENIED TOKEN_BANNED: told so" in output
+    assert f"Error: told so (TOKEN_BANNED); put another into {token_file}\n" in output
     replace(token_file, SECOND)
     status, output = await finish(await start(server, tmp_path, *flags))
     assert status == 0, output

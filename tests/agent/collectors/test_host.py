@@ -10,7 +10,8 @@ import pytest
 
 from spacelink.v1.telemetry_pb2 import DeviceStatus
 from spacelink_agent.collectors import CollectorError
-from spacelink_agent.collectors.host import HostProbe, Target, _Traffic, default_interface
+from spacelink_agent.collectors.host import HostProbe, _Traffic, default_interface
+from spacelink_agent.collectors.targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

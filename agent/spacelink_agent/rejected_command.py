@@ -94,7 +94,9 @@ def resend(spool: Path, names: tuple[str, ...]) -> None:
             if not opened.put_back(_samples(entry)):
                 raise click.ClickException(f"the spool {spool} has no room for batch {entry.name}")
             entry.remove()
-        click.echo(f"{len(entries)} batches are back in {spool}; the next start of the agent sends them")
+        told = "1 batch is" if len(entries) == 1 else f"{len(entries)} batches are"
+        sent = "it" if len(entries) == 1 else "them"
+        click.echo(f"{told} back in {spool}; the next start of the agent sends {sent}")
         if rows := opened.counters.bad_rows:
             click.echo(f"{rows} samples with wrong values stay set aside, as rows")
     finally:

@@ -65,8 +65,8 @@ class Rule:
 
     @property
     def is_plain(self) -> bool:
-        """Tell whether a cell is the metric's value, and named like it."""
-        return self == Rule(self.name, self.name)
+        """Tell whether a cell is the metric's value."""
+        return self.factor == self.divisor == 1
 
     @classmethod
     def parse(cls, text: str) -> Rule:

@@ -97,7 +97,7 @@ class _Name:
     def _failed(self, problem: str | None) -> None:
         if not self._is_failing:
             meanwhile = (
-                "it is not measured until it is"
+                "it is left out until it can be"
                 if self.address is None
                 else f"measuring its last address, {self.address.address[0]}"
             )

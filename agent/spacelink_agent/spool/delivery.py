@@ -222,7 +222,7 @@ class Delivery:
                 return False
             # The file with the old number may be deleted next.
             journal.log.sync_now(self._synced)
-        except (OSError, DamagedRecordError) as error:
+        except (OSError, ValueError) as error:
             _logger.warning("batch %d cannot be numbered anew: %s", sequence, error)
             return False
         return True

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from spacelink import _rows
-from spacelink._sample_rules import wrong_values
+from spacelink._sample_rules import WrongValue, wrong_values
 from spacelink.columns import TelemetryColumns
 from spacelink_agent.spool.errors import SpoolError
 
@@ -87,7 +87,8 @@ class SetAside(NamedTuple):
     rows: int
 
     def __str__(self) -> str:
-        return f"{self.batches} batches and {self.rows} rows"
+        texts = (_counted(self.batches, "batch", "batches"), _counted(self.rows, "row", "rows"))
+        return " and ".join(filter(None, texts))
 
 
 class Rejected:
@@ -174,6 +175,10 @@ class Rejected:
             excess -= status.st_size
 
 
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}" if number else ""
+
+
 def _facts(data: bytes) -> dict[str, object]:
     """Say what is in a batch, and what this program finds wrong with it."""
     try:
@@ -194,6 +199,8 @@ def _batch_entry(path: Path) -> RejectedEntry:
         facts = json.loads(path.with_suffix(_FACTS).read_bytes())
     # An older agent told less.
     facts = {**_facts(path.read_bytes()), **facts}
+    wrong = [WrongValue(**each) for each in facts.get("wrong_values", [])[:1]]
+    first = "".join(f" (sample {each.row + 1}: {each})" for each in wrong)
     return RejectedEntry(
         name=str(int(path.stem)),
         path=path,
@@ -201,7 +208,7 @@ def _batch_entry(path: Path) -> RejectedEntry:
         device_id=facts.get("device_id", ""),
         samples=facts.get("samples", 0),
         reason=facts.get("reason", ""),
-        message=facts.get("message", ""),
+        message=facts.get("message", "") + first,
     )
 
 

@@ -112,9 +112,9 @@ async def _progress(collector: Collector, spool: Spool, console: Console) -> Asy
 def _tell_of_rest(settings: AgentSettings, spool: Spool) -> None:
     if spool.pending_batches:
         _logger.warning(
-            "%d batches stay in the spool %s; the next start with it sends them",
-            spool.pending_batches,
+            "batches that stay in the spool %s: %d; the next start sends them",
             settings.spool,
+            spool.pending_batches,
         )
 
 

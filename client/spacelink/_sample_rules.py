@@ -88,10 +88,30 @@ class WrongValue(NamedTuple):
 
 def wrong_values(samples: TelemetryColumns) -> list[WrongValue]:
     """List what a server would reject samples for, one value of each of them, in their order."""
+    if not len(samples) or _are_right(samples):
+        return []
     first: dict[int, WrongValue] = {}
     for wrong in _wrong_values(samples):
         first.setdefault(wrong.row, wrong)
     return [first[row] for row in sorted(first)]
+
+
+def _are_right(samples: TelemetryColumns) -> bool:
+    """Tell whether nothing is wrong: with few numpy calls, which take a microsecond for any array."""
+    times, status = samples.time_unix_nano, samples.status
+    if times.min() < EARLIEST_NANOS or times.max() > latest_nanos():
+        return False
+    if status is not None and status.tobytes().translate(None, STATUSES):
+        return False
+    groups: dict[Bounds, list[NDArray[np.float32]]] = {}
+    for name, values in samples.metrics.items():
+        groups.setdefault(bounds_of(name), []).append(values)
+    return all(_within(bounds, np.concatenate(columns)) for bounds, columns in groups.items())
+
+
+def _within(bounds: Bounds, values: NDArray[np.float32]) -> bool:
+    # NaN is neither smaller nor larger, and fmin and fmax pass over it.
+    return not (np.fmin.reduce(values) < bounds.low or np.fmax.reduce(values) > bounds.high)
 
 
 def _wrong_values(samples: TelemetryColumns) -> Iterator[WrongValue]:

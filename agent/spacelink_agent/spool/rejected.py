@@ -202,7 +202,7 @@ def _batch_entry(path: Path) -> RejectedEntry:
     wrong = [WrongValue(**each) for each in facts.get("wrong_values", [])[:1]]
     first = "".join(f" (sample {each.row + 1}: {each})" for each in wrong)
     return RejectedEntry(
-        name=str(int(path.stem)),
+        name=path.stem.lstrip("0"),
         path=path,
         time=_time(path),
         device_id=facts.get("device_id", ""),
@@ -227,8 +227,10 @@ def _rows_entry(path: Path) -> RejectedEntry:
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    # People correct these files, with whatever program: this must not stop an agent.
+    with suppress(csv.Error), path.open(encoding="utf-8", errors="replace", newline="") as file:
         return list(csv.DictReader(file))
+    return []
 
 
 def _time(path: Path) -> datetime:

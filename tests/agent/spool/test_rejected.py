@@ -58,3 +58,13 @@ def test_bad_rows_of_a_source_are_one_file_that_is_bounded(
     assert caplog.text.count("is full: further bad rows are only counted") == 1
     assert rejected.count().batches == 1
     assert str(rejected.count()).startswith("1 batch and ")
+
+
+def test_a_file_that_people_changed_is_still_counted(tmp_path: Path) -> None:
+    rejected = Rejected(tmp_path / "rejected")
+    rejected.keep_rows("day", [BadRow("dish", "day.csv:2", {"time": "x", "latency_ms": "-1"}, "wrong")])
+    path = rejected.rows_of("day")
+    path.write_bytes(path.read_bytes().replace(b"wrong", b"w\xe4re richtig").replace(b",problem", b""))
+    assert rejected.count() == (0, 1)
+    (entry,) = rejected.entries()
+    assert (entry.device_id, entry.samples) == ("dish", 1)

@@ -58,7 +58,13 @@ def rejected() -> None:
 @_spool_setting
 @output_option
 def list_(spool: Path, output: str) -> None:
-    """List the batches and files of rows: when, of what, how many, and why."""
+    """List the batches and files of rows: when, of what, how many, and why.
+
+    \b
+    Examples:
+      spacelink agent rejected list
+      spacelink agent rejected list --spool /var/lib/spacelink-agent --output csv
+    """
     records = [
         {
             "name": entry.name,
@@ -83,6 +89,11 @@ def resend(spool: Path, names: tuple[str, ...]) -> None:
     The next start of the agent sends them. That is of use when the cause is
     cured, such as a limit that was raised. Samples of a batch whose values are
     wrong stay set aside, as rows.
+
+    \b
+    Examples:
+      spacelink agent rejected resend
+      spacelink agent rejected resend 17 18
     """
     entries = _batches(spool, names)
     try:
@@ -135,7 +146,13 @@ def export(spool: Path, names: tuple[str, ...]) -> None:
 @click.option("--all", "all_", is_flag=True, help="Discard all there is.")
 @_names
 def discard(spool: Path, all_: bool, names: tuple[str, ...]) -> None:
-    """Remove what list NAMEs for good."""
+    """Remove what list NAMEs for good.
+
+    \b
+    Examples:
+      spacelink agent rejected discard rows-1d2c41e0
+      spacelink agent rejected discard --all
+    """
     if all_ == bool(names):
         raise click.UsageError("expected NAMEs as list gives them, or --all")
     entries = _entries(spool, names)

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, TypeVar
 from spacelink._channel import Security
 from spacelink._credentials import credentials
 from spacelink._names import IDENTIFIER_RULE, is_identifier
-from spacelink.errors import InvalidTokenError
+from spacelink.errors import InvalidTokenError, PermissionDeniedError
+from spacelink_agent._credential import AgentCredentials
 from spacelink_agent.collectors.column_map import Rule
-from spacelink_agent.collectors.host import HostProbe, Target
+from spacelink_agent.collectors.host import HostProbe
 from spacelink_agent.collectors.replay import Replay
 from spacelink_agent.collectors.simulator import Simulator
+from spacelink_agent.collectors.targets import Target
 from spacelink_agent.spool import FullPolicy, SpoolSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from spacelink._credentials import Credentials
     from spacelink_agent.collectors import Collector
 
     _Value = TypeVar("_Value")
@@ -95,19 +96,27 @@ class AgentSettings:
         except ValueError as error:
             raise SettingsError(str(error)) from None
 
-    def make_credentials(self) -> Credentials:
+    def make_credentials(self) -> AgentCredentials:
         """Read what is presented to the server; SettingsError says what is wrong with it."""
+        file = self.token_file or self.api_key_file
         try:
-            return credentials(
+            inner = credentials(
                 token=None if self.token_file else os.environ.get("SPACELINK_TOKEN") or None,
                 token_file=self.token_file,
                 api_key=None if self.api_key_file else os.environ.get("SPACELINK_API_KEY") or None,
                 api_key_file=self.api_key_file,
             )
+            made = AgentCredentials(inner, self._devices(), file)
+            # What measures goes on, and waits for another one.
+            if file is None or self.collector == "replay":
+                made.metadata()
         except OSError as error:
             raise SettingsError(f"{error.filename}: cannot be read: {error.strerror}") from None
+        except PermissionDeniedError as error:
+            raise SettingsError(f"{file or 'environment'}: {error.message}; {made.remedy}") from None
         except (ValueError, InvalidTokenError) as error:
-            raise SettingsError(f"{self.token_file or self.api_key_file or 'environment'}: {error}") from None
+            raise SettingsError(f"{file or 'environment'}: {error}") from None
+        return made
 
     def make_collector(self) -> Collector:
         """Make the collector.

@@ -29,6 +29,10 @@ METRICS: tuple[str, ...] = tuple(
     if f.is_repeated and f.cpp_type == f.CPPTYPE_FLOAT
 )
 
+# Other metrics that samples may have, and the names that none of them can have.
+MAX_EXTRA = 64
+RESERVED = frozenset((*METRICS, "status", "time", "device_id", "sequence", "time_unix_nano", "extra"))
+
 _VALUE = np.dtype("<f4")
 _STATUS = np.dtype("u1")
 

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from spacelink import _rows
-from spacelink._bounds import EARLIEST_NANOS, LEAD_NANOS, MAX_EXTRA, NOT_NEGATIVE, PERCENTS, RESERVED
 from spacelink._names import IDENTIFIER_RULE, METRIC_NAME_RULE, is_identifier, is_metric_name
+from spacelink._sample_rules import EARLIEST_NANOS, TIME_RULE, bounds_of, latest_nanos
 from spacelink._times import nanos
-from spacelink.columns import METRICS, status_names, status_number
+from spacelink.columns import MAX_EXTRA, METRICS, RESERVED, status_names, status_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_LARGEST = float(np.finfo(np.float32).max)
-_FINITE = (-_LARGEST, _LARGEST, "a finite number of 32 bits")
-_BOUNDS = {
-    **dict.fromkeys(PERCENTS, (0.0, 100.0, "a number from 0 to 100")),
-    **dict.fromkeys(NOT_NEGATIVE, (0.0, _LARGEST, "a finite number from 0")),
-}
 _STATUSES = [name for name in status_names() if name != "UNSPECIFIED"]
-_TIME_RULE = "RFC 3339 such as 2026-01-31T12:00:00Z, from 1990 up to one day from now"
+_TIME_RULE = f"RFC 3339 such as 2026-01-31T12:00:00Z, {TIME_RULE}"
 _OWN = (_rows.DEVICE, _rows.TIME, _rows.STATUS, _rows.EXTRA, *METRICS)
 
 
@@ -131,7 +124,7 @@ def _time(cell: object) -> int:
 
 def is_storable(moment: int) -> bool:
     """Tell whether a server takes samples of a time, in nanoseconds since 1970 UTC."""
-    return EARLIEST_NANOS <= moment <= time.time_ns() + LEAD_NANOS
+    return EARLIEST_NANOS <= moment <= latest_nanos()
 
 
 def _nanos(cell: object) -> int | None:
@@ -159,18 +152,16 @@ def read_value(name: str, cell: str | float | None) -> float:
     """
     if name not in METRICS and (problem := _name_problem(name)):
         raise BadRowError(name, problem, cell)
-    low, high, rule = _BOUNDS.get(name, _FINITE)
     try:
         value = math.nan if cell is None else float(cell)
     except (TypeError, ValueError):
-        raise BadRowError(name, f"expected {rule}, got {cell!r}", cell) from None
-    if low <= value <= high or math.isnan(value):
-        return value
-    # What is stored has 32 bits, and may be rounded to within the bounds.
+        raise BadRowError(name, f"expected a number, got {cell!r}", cell) from None
+    bounds = bounds_of(name)
+    # Too large a number is infinite as a float32, and no more within the bounds.
     with np.errstate(over="ignore"):
-        if low <= np.float32(value) <= high:
-            return value
-    raise BadRowError(name, f"expected {rule}, got {cell!r}", cell)
+        if not bounds.holds(value):
+            raise BadRowError(name, f"{cell} is out of range; expected {bounds.text}", cell)
+    return value
 
 
 def read_extra(cell: str) -> Mapping[str, Any]:

@@ -46,7 +46,7 @@ class BadRow(NamedTuple):
     problem: str
 
     def __str__(self) -> str:
-        column = f"{self.column}: " if self.column else ""
+        column = f"column {self.column}: " if self.column else ""
         return f"{self.file}:{self.row}: {column}{self.problem}"
 
 

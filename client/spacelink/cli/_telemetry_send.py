@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from spacelink._sample_rules import TIME_RULE, bounds_of
 from spacelink.cli._connection import Connection, client_command
 from spacelink.cli._moments import MomentParam
 from spacelink.cli._sample_cells import BadRowError, is_storable, read_value
@@ -59,7 +60,7 @@ def send(
     if not values and status is None:
         raise click.UsageError("nothing to send; give a metric, such as --latency-ms 31.5, or --status")
     if not is_storable(time):
-        raise click.UsageError("--time: expected a time from 1990 up to one day from now")
+        raise click.UsageError(f"--time: expected a time {TIME_RULE}")
     for name, value in values.items():
         _check_value(name, value)
     try:
@@ -85,7 +86,7 @@ def _check_value(name: str, value: float) -> None:
     flag = f"--{name.replace('_', '-')}" if name in METRICS else f"--metric {name}"
     if math.isnan(value):
         # It stands for what was not measured; nobody sends that.
-        raise click.UsageError(f"{flag}: expected a finite number, got nan")
+        raise click.UsageError(f"{flag}: nan is no value; expected {bounds_of(name).text}")
     try:
         read_value(name, value)
     except BadRowError as error:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from spacelink import _rows
-from spacelink._bounds import NOT_NEGATIVE, PERCENTS
+from spacelink._sample_rules import NOT_NEGATIVE, PERCENTS
 from spacelink.cli._arrow import SampleBatches
 from spacelink.cli._samples_file import BadRow, SamplesFile
 from spacelink.columns import METRICS, TelemetryColumns
@@ -188,43 +188,55 @@ GOOD = "2026-01-31T12:00:00Z"
     [
         (
             f"device_id,time,power_w\nd,{GOOD},1\nd,{GOOD},x\n",
-            "3: power_w: expected a finite number of 32 bits, got 'x'",
+            "3: column power_w: expected a number, got 'x'",
         ),
         (
             f"device_id,time,power_w\nd,{GOOD},inf\n",
-            "2: power_w: expected a finite number of 32 bits, got 'inf'",
+            "2: column power_w: inf is out of range; expected finite values",
         ),
         (
             f"device_id,time,power_w\nd,{GOOD},1e39\n",
-            "2: power_w: expected a finite number of 32 bits, got '1e39'",
+            "2: column power_w: 1e39 is out of range; expected finite values",
         ),
         (
             f"device_id,time,latency_ms\nd,{GOOD},-1\n",
-            "2: latency_ms: expected a finite number from 0, got '-1'",
+            "2: column latency_ms: -1 is out of range; expected finite values from 0",
         ),
         (
             f"device_id,time,obstruction_percent\nd,{GOOD},100.1\n",
-            "2: obstruction_percent: expected a number from 0 to 100, got '100.1'",
+            "2: column obstruction_percent: 100.1 is out of range; expected values from 0 to 100",
         ),
         (f"device_id,time,power_w\nd,{GOOD}\n", "2: expected 3 cells as in the header, got 2"),
-        (f"device_id,time,status\nd,{GOOD},LOST\n", "2: status: expected one of ACTIVE, DEGRADED, "),
-        (f"device_id,time,extra\nd,{GOOD},[1]\n", "2: extra: expected a JSON object, got '[1]'"),
-        ("device_id,time\nd,12:00\n", "2: time: expected RFC 3339 such as 2026-01-31T12:00:00Z"),
+        (f"device_id,time,status\nd,{GOOD},LOST\n", "2: column status: expected one of ACTIVE, DEGRADED, "),
+        (f"device_id,time,extra\nd,{GOOD},[1]\n", "2: column extra: expected a JSON object, got '[1]'"),
+        ("device_id,time\nd,12:00\n", "2: column time: expected RFC 3339 such as 2026-01-31T12:00:00Z"),
         (
             "device_id,time\nd,1989-12-31T00:00:00Z\n",
             "from 1990 up to one day from now, got '1989-12-31T00:00:00Z'",
         ),
         ("device_id,time\nd,2189-12-31T00:00:00Z\n", "from 1990 up to one day from now"),
-        (f"device_id,time\na b,{GOOD}\n", "2: device_id: expected 1 to 128 characters"),
-        (f"device_id,time\n,{GOOD}\n", "2: device_id: expected 1 to 128 characters"),
+        (f"device_id,time\na b,{GOOD}\n", "2: column device_id: expected 1 to 128 characters"),
+        (f"device_id,time\n,{GOOD}\n", "2: column device_id: expected 1 to 128 characters"),
         (f'device_id,time\nd,{GOOD}\n"' + "x" * 200_000 + f'",{GOOD}\n', "3: not CSV: field larger than"),
         ('{"device_id": "d"', "1: not JSON"),
         (f'{{"device_id": "d", "time": "{GOOD}"}}\n\n[1]\n', "3: expected a JSON object"),
-        (f'{{"device_id": "d", "time": "{GOOD}", "power_w": "x"}}\n', "1: power_w: expected a finite number"),
-        (f'{{"device_id": "d", "time": "{GOOD}", "power_w": [1]}}\n', "1: power_w: expected a finite number"),
-        (f'{{"device_id": "d", "time": "{GOOD}", "Power": 1}}\n', "1: Power: expected 1 to 64 characters"),
-        (f'{{"device_id": "d", "time": "{GOOD}", "sequence": 1}}\n', "1: sequence: expected another name"),
-        ('{"device_id": "d", "time": 5}\n', "1: time: expected RFC 3339"),
+        (
+            f'{{"device_id": "d", "time": "{GOOD}", "power_w": "x"}}\n',
+            "1: column power_w: expected a number, got",
+        ),
+        (
+            f'{{"device_id": "d", "time": "{GOOD}", "power_w": [1]}}\n',
+            "1: column power_w: expected a number, got",
+        ),
+        (
+            f'{{"device_id": "d", "time": "{GOOD}", "Power": 1}}\n',
+            "1: column Power: expected 1 to 64 characters",
+        ),
+        (
+            f'{{"device_id": "d", "time": "{GOOD}", "sequence": 1}}\n',
+            "1: column sequence: expected another name",
+        ),
+        ('{"device_id": "d", "time": 5}\n', "1: column time: expected RFC 3339"),
     ],
 )
 def test_a_bad_row_is_named_and_the_others_are_read(text: str, said: str) -> None:
@@ -246,7 +258,7 @@ def test_bad_rows_of_parquet_are_named_by_their_number() -> None:
     samples = TelemetryColumns.from_arrays("d", NOON + np.arange(30_000), latency_ms=np.arange(30_000))
     samples.metrics["latency_ms"][20_001] = -1  # type: ignore[index]
     batches, (bad,) = read_all(as_parquet(samples))
-    assert str(bad) == "file:20002: latency_ms: expected a finite number from 0, got -1.0"
+    assert str(bad) == "file:20002: column latency_ms: -1.0 is out of range; expected finite values from 0"
     assert sum(map(len, batches)) == 29_999
 
 

@@ -69,15 +69,23 @@ def test_a_sample_that_is_sent_is_stored(run: Run, device_id: str) -> None:
         (
             ["send", "--device-id", "d", "--packet-loss-percent", "101"],
             2,
-            "--packet-loss-percent: expected a number",
+            "--packet-loss-percent: 101.0 is out of range",
         ),
         (
             ["send", "--device-id", "d", "--latency-ms", "nan"],
             2,
-            "--latency-ms: expected a finite number, got nan",
+            "--latency-ms: nan is no value; expected finite values from 0",
         ),
-        (["send", "--device-id", "d", "--latency-ms=-1"], 2, "--latency-ms: expected a finite number from 0"),
-        (["send", "--device-id", "d", "--metric", "az=inf"], 2, "--metric az: expected a finite number"),
+        (
+            ["send", "--device-id", "d", "--latency-ms=-1"],
+            2,
+            "--latency-ms: -1.0 is out of range; expected finite values from 0",
+        ),
+        (
+            ["send", "--device-id", "d", "--metric", "az=inf"],
+            2,
+            "--metric az: inf is out of range; expected finite values",
+        ),
         (
             ["send", "--device-id", "d", "--power-w", "1", "--time", "1980-01-01T00:00:00Z"],
             2,
@@ -157,7 +165,7 @@ def test_an_import_stores_the_good_rows_and_names_the_others(
     result = run("telemetry", "import", "--device-id", device_id, str(file))
     assert (result.exit_code, result.stdout) == (1, "2 samples committed\n")
     first, *_, more, last = result.stderr.splitlines()
-    assert first == f"{file}:3: latency_ms: expected a finite number from 0, got '-1'"
+    assert first == f"{file}:3: column latency_ms: -1 is out of range; expected finite values from 0"
     assert more == "… and 2 more"
     assert last == "Error: rows that are no samples and were left out: 12; --rejected FILE.csv names all"
     stored = json_lines(run("telemetry", "query", "--device-id", device_id).stdout)

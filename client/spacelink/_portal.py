@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 _END = object()
+# A step that is cancelled ends within a few turns of the loop.
+_STEP_SECONDS = 0.001
 
 
 class Portal:
@@ -58,7 +60,7 @@ class Portal:
                 yield item  # type: ignore[misc]  # _END is gone
         finally:
             if not self._loop.is_closed():
-                self.call(items.aclose())
+                self.call(_close(items))
 
     def close(self, last: Coroutine[Any, Any, None]) -> None:
         """Run a last coroutine and stop. Calls under way are cancelled."""
@@ -72,6 +74,13 @@ class Portal:
             await last
         finally:
             self._loop.stop()
+
+
+async def _close(items: AsyncGenerator[Any]) -> None:
+    """End a generator, and first a step of it that was interrupted and does not know yet."""
+    while getattr(items, "ag_running", False):  # noqa: ASYNC110 - nothing tells when it ends
+        await asyncio.sleep(_STEP_SECONDS)
+    await items.aclose()
 
 
 async def _cancel_others() -> None:

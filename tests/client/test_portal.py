@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import AsyncGenerator, Iterator
 
@@ -52,6 +53,33 @@ def test_items_are_made_when_they_are_asked_for(portal: Portal) -> None:
     for _ in portal.iterate(count()):
         break
     assert made == [0, -1]
+
+
+def test_an_interrupt_ends_a_step_that_waits(portal: Portal) -> None:
+    """The generator is closed after the step has ended, which takes it some time."""
+    waits, ended = threading.Event(), []
+
+    async def numbers() -> AsyncGenerator[int]:
+        yield 1
+        try:
+            waits.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            ended.append(True)
+
+    def interrupt() -> None:
+        waits.wait()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    iterator = portal.iterate(numbers())
+    assert next(iterator) == 1
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(iterator)
+    interrupter.join()
+    assert ended == [True]
 
 
 def test_a_call_from_the_own_thread_is_refused_instead_of_hanging(portal: Portal) -> None:

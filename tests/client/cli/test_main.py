@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -14,6 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from spacelink import cli
 from spacelink.__main__ import run
 from spacelink.cli import main
 from tests.client.cli.conftest import SPACELINK
@@ -104,21 +104,16 @@ def test_ctrl_c_during_imports_ends_it_without_a_traceback(tmp_path: Path, argum
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_while_a_command_waits_ends_it_without_a_word() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        process = subprocess.Popen(
-            [*SPACELINK, "telemetry", "latest", "--server", f"127.0.0.1:{port}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        # It has connected, and is told nothing.
-        connection, _ = silent.accept()
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate()
-        connection.close()
-    assert (process.returncode, stdout, stderr) == (130, "", "")
+@click.command()
+def interrupted() -> None:
+    """Do what Ctrl-C makes a command do that does not expect it."""
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_a_command_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli._COMMANDS, "wait", (f"{__name__}:interrupted", ""))  # type: ignore[arg-type]
+    result = CliRunner().invoke(main, ["wait"])
+    assert (result.exit_code, result.output) == (130, "")
 
 
 def test_the_installed_command_is_the_module() -> None:

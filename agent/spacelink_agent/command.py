@@ -14,7 +14,7 @@ from rich.logging import RichHandler
 
 from spacelink._channel import DEFAULT_TARGET
 from spacelink.cli._connection import tls_settings
-from spacelink.cli._secret_files import SecretPath
+from spacelink.cli._given_credential import api_key_file_setting, take_credential, token_file_setting
 from spacelink.cli.settings import config_file, setting
 from spacelink.errors import SpaceLinkError
 from spacelink.uplink import DEFAULT_WINDOW
@@ -49,16 +49,8 @@ class _Speed(click.ParamType[float]):
 @click.command()
 @config_file()
 @setting("--server", default=DEFAULT_TARGET, show_default=True, metavar="HOST:PORT", help="The server.")
-@setting(
-    "--token-file",
-    type=SecretPath(),
-    help="File with the token, which may be replaced any time; or SPACELINK_TOKEN is the token.",
-)
-@setting(
-    "--api-key-file",
-    type=SecretPath(),
-    help="File with an API key instead, likewise; or SPACELINK_API_KEY is the key.",
-)
+@token_file_setting("File with the token, which may be replaced any time; or SPACELINK_TOKEN is the token.")
+@api_key_file_setting("File with an API key instead, likewise; or SPACELINK_API_KEY is the key.")
 @tls_settings
 @setting(
     "--device-id",
@@ -159,7 +151,7 @@ def agent(**settings: Any) -> None:
       spacelink agent --collector replay --file log.csv --column time=when \\
           --column latency_ms=rtt_s*1000 --column packet_loss_percent=lost
     """
-    chosen = AgentSettings(**settings)
+    chosen = AgentSettings(credential=take_credential(settings), **settings)
     try:
         collector = chosen.make_collector()
         link = Link(chosen.server, chosen.make_security(), chosen.make_credentials())

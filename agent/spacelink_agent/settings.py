@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from spacelink._channel import Security
-from spacelink._credentials import credentials
+from spacelink._credentials import ANONYMOUS
 from spacelink._names import IDENTIFIER_RULE, is_identifier
-from spacelink.errors import InvalidTokenError
 from spacelink_agent.collectors.column_map import Rule
 from spacelink_agent.collectors.host import HostProbe, Target
 from spacelink_agent.collectors.replay import Replay
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from spacelink._credentials import Credentials
+    from spacelink.cli._given_credential import GivenCredential
     from spacelink_agent.collectors import Collector
 
     _Value = TypeVar("_Value")
@@ -56,8 +56,7 @@ class AgentSettings:
     """
 
     server: str
-    token_file: Path | None
-    api_key_file: Path | None
+    credential: GivenCredential | None
     tls_ca: Path | None
     tls_cert: Path | None
     tls_key: Path | None
@@ -96,18 +95,8 @@ class AgentSettings:
             raise SettingsError(str(error)) from None
 
     def make_credentials(self) -> Credentials:
-        """Read what is presented to the server; SettingsError says what is wrong with it."""
-        try:
-            return credentials(
-                token=None if self.token_file else os.environ.get("SPACELINK_TOKEN") or None,
-                token_file=self.token_file,
-                api_key=None if self.api_key_file else os.environ.get("SPACELINK_API_KEY") or None,
-                api_key_file=self.api_key_file,
-            )
-        except OSError as error:
-            raise SettingsError(f"{error.filename}: cannot be read: {error.strerror}") from None
-        except (ValueError, InvalidTokenError) as error:
-            raise SettingsError(f"{self.token_file or self.api_key_file or 'environment'}: {error}") from None
+        """Read what is presented to the server; click.UsageError says what is wrong with it."""
+        return ANONYMOUS if self.credential is None else self.credential.follow()
 
     def make_collector(self) -> Collector:
         """Make the collector.

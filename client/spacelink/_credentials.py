@@ -132,14 +132,21 @@ def credentials(
         raise ValueError(f"expected one credential, not {' and '.join(names)}")
     others = () if tenant is None else (_tenant(tenant),)
     if token_file is not None:
-        return _FileCredentials(Path(token_file), _bearer, others)
+        return _following("token_file", token_file, _bearer, others)
     if api_key_file is not None:
-        return _FileCredentials(Path(api_key_file), _key, others)
+        return _following("api_key_file", api_key_file, _key, others)
     if token is not None:
         others = (_bearer(str(token)), *others)
     if api_key is not None:
         others = (_key(api_key), *others)
     return Credentials(others)
+
+
+def _following(name: str, path: Path | str, header: Callable[[str], Header], others: Metadata) -> Credentials:
+    try:
+        return _FileCredentials(Path(path), header, others)
+    except (ValueError, InvalidTokenError) as error:
+        raise type(error)(f"{name} {path}: {error}") from None
 
 
 def is_secret(text: str) -> bool:

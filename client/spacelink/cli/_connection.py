@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import grpc
@@ -16,7 +15,7 @@ from spacelink import AdminClient, AsyncSpaceLinkClient, SpaceLinkClient
 from spacelink._channel import DEFAULT_ADMIN_TARGET, DEFAULT_TARGET
 from spacelink._client import ConnectionOptions
 from spacelink._names import IDENTIFIER_RULE, is_identifier
-from spacelink.cli._secret_files import SecretFile
+from spacelink.cli._given_credential import api_key_file_setting, take_credential, token_file_setting
 from spacelink.cli.settings import setting
 from spacelink.errors import SpaceLinkError, UntrustedServerError
 
@@ -63,24 +62,6 @@ class Connection:
         options["retry_for"] = retry_for
         options["tenant"] = tenant or None
         return options
-
-
-def token_file_setting(help: str) -> Callable[[FC], FC]:  # noqa: A002 - click's name for it
-    """Declare --token-file."""
-    return setting("--token-file", type=SecretFile(), help=help)
-
-
-def read_token(file: IO[str] | None) -> str:
-    """Give the text of the token that a command was given; empty where there is none."""
-    return _read_secret(file, "SPACELINK_TOKEN")
-
-
-def _read_secret(file: IO[str] | None, variable: str) -> str:
-    if file is None:
-        return os.environ.get(variable, "").strip()
-    if not (text := file.read().strip()):
-        raise click.UsageError(f"{file.name} is empty")
-    return text
 
 
 def tls_settings(function: FC) -> FC:
@@ -138,11 +119,7 @@ def _command(flag: str, default: str, text: str) -> Callable[[Callable[..., None
             help=text,
         )
         @token_file_setting("File with the token, - for standard input; or SPACELINK_TOKEN is the token.")
-        @setting(
-            "--api-key-file",
-            type=SecretFile(),
-            help="File with an API key instead; or SPACELINK_API_KEY is the key.",
-        )
+        @api_key_file_setting("File with an API key instead; or SPACELINK_API_KEY is the key.")
         @tls_settings
         @functools.wraps(function)
         def command(*args: Any, **kwargs: Any) -> None:
@@ -162,14 +139,15 @@ def _command(flag: str, default: str, text: str) -> Callable[[Callable[..., None
 
 
 def _take_connection(settings: dict[str, Any]) -> Connection:
+    credential = take_credential(settings)
     options = ConnectionOptions(
-        token=read_token(settings.pop("token_file")) or None,
-        api_key=_read_secret(settings.pop("api_key_file"), "SPACELINK_API_KEY") or None,
         tls_ca=settings.pop("tls_ca"),
         tls_cert=settings.pop("tls_cert"),
         tls_key=settings.pop("tls_key"),
         insecure=settings.pop("insecure"),
     )
+    if credential is not None:
+        options[credential.kind] = credential.read()  # type: ignore[literal-required]
     connection = Connection(settings.pop("address"), options, settings.pop("tenant", None) or "")
     try:
         # For what it has against them: it connects when it is first used.

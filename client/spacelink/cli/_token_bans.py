@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import re
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
 from rich.tree import Tree
 
 from spacelink.cli._connection import Connection, admin_command
+from spacelink.cli._given_credential import SECRET_FILE, read_secret_file
 from spacelink.cli._moments import MomentParam
 from spacelink.cli._output import output_option, to_record, write_records
-from spacelink.cli._secret_files import SecretFile
 from spacelink.cli._tables import console, printable
+from spacelink.errors import InvalidTokenError
+from spacelink.token import Token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spacelink.records import TokenNode
 
+_EXPECTED = "a token (slk_...) or its signature, 64 hexadecimal digits"
 _SIGNATURE = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
-_file = click.argument("file", type=SecretFile(), required=False)
+_file = click.argument("file", type=SECRET_FILE, required=False)
 _token_id = click.option("--token-id", metavar="ID", help="The id of a minted token instead of a file.")
 
 
-def _read(file: IO[str] | None) -> dict[str, str]:
+def _read(file: str | None) -> dict[str, str]:
     """Give what a file names: a token, or the signature of one."""
-    text = file.read().strip() if file else ""
-    if not text:
+    if file is None:
         return {}
-    return {"signature" if _SIGNATURE.fullmatch(text) else "token": text}
+    text = read_secret_file("FILE", file, _EXPECTED)
+    if _SIGNATURE.fullmatch(text):
+        return {"signature": text}
+    try:
+        return {"token": str(Token.parse(text))}
+    except InvalidTokenError as error:
+        problem = error.message.removeprefix("token: ")
+        raise click.ClickException(f"{file}: not {_EXPECTED}: {problem}") from None
 
 
 def _the_one(ways: dict[str, Any], rule: str) -> dict[str, Any]:
@@ -54,7 +63,7 @@ def _the_one(ways: dict[str, Any], rule: str) -> dict[str, Any]:
 @admin_command
 def ban(
     connection: Connection,
-    file: IO[str] | None,
+    file: str | None,
     token_id: str | None,
     digest: str | None,
     minted_before: int | None,
@@ -83,7 +92,7 @@ def ban(
 @_token_id
 @click.option("--ban-id", metavar="ID", help="The ban's id instead, as `bans` gives it.")
 @admin_command
-def unban(connection: Connection, file: IO[str] | None, token_id: str | None, ban_id: str | None) -> None:
+def unban(connection: Connection, file: str | None, token_id: str | None, ban_id: str | None) -> None:
     """Lift a ban.
 
     FILE holds the banned token, or its signature in hexadecimal digits; - is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
@@ -11,10 +11,9 @@ from rich.text import Text
 from spacelink._caveats import Expires
 from spacelink.cli import _token_admin, _token_bans
 from spacelink.cli._caveat_options import caveat_options, given
-from spacelink.cli._connection import read_token, token_file_setting
+from spacelink.cli._given_credential import take_credential, token_file_setting
 from spacelink.cli._output import details_option
 from spacelink.cli._tables import console, details_table
-from spacelink.errors import InvalidTokenError
 from spacelink.token import InvalidCaveat, Token
 
 if TYPE_CHECKING:
@@ -34,21 +33,18 @@ _token_file = token_file_setting(
 )
 
 
-def _read_token(file: IO[str] | None) -> Token:
-    text = read_token(file)
-    if not text:
+def _read_token(settings: dict[str, Any]) -> Token:
+    credential = take_credential(settings)
+    if credential is None:
         raise click.UsageError("no token: give --token-file FILE, or set SPACELINK_TOKEN")
-    try:
-        return Token.parse(text)
-    except InvalidTokenError as error:
-        raise click.ClickException(error.message) from None
+    return Token.parse(credential.read())
 
 
 @token.command()
 @_token_file
 @click.option("--tenant", help="The only tenant it is good for; narrows an operator's token.")
 @caveat_options
-def attenuate(token_file: IO[str] | None, **caveats: Any) -> None:
+def attenuate(**settings: Any) -> None:
     """Print a narrower token: the given one with a caveat for each option.
 
     No server is involved, and none is told. What the given token does not
@@ -59,9 +55,9 @@ def attenuate(token_file: IO[str] | None, **caveats: Any) -> None:
       spacelink token attenuate --token-file partner.token --device 'site-7/*' --label site-7 > site-7.token
       spacelink token attenuate --token-file site-7.token --scope telemetry:write --expires 12h
     """
-    parent = _read_token(token_file)
+    parent = _read_token(settings)
     try:
-        narrower = parent.attenuate(**given(caveats))
+        narrower = parent.attenuate(**given(settings))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(str(narrower))
@@ -70,7 +66,7 @@ def attenuate(token_file: IO[str] | None, **caveats: Any) -> None:
 @token.command()
 @_token_file
 @details_option
-def inspect(token_file: IO[str] | None, output: str) -> None:
+def inspect(output: str, **settings: Any) -> None:
     """Explain a token. Only a server can tell whether it is authentic.
 
     \b
@@ -78,7 +74,7 @@ def inspect(token_file: IO[str] | None, output: str) -> None:
       spacelink token inspect --token-file site-7.token
       spacelink token inspect --output json < site-7.token --token-file -
     """
-    info = _read_token(token_file).inspect()
+    info = _read_token(settings).inspect()
     if output == "json":
         click.echo(json.dumps(_to_json(info)))
     else:

@@ -24,6 +24,13 @@ def token_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    path.write_text(f"{KEY}\n")
+    return path
+
+
 def presented(recorder: Recorder) -> dict[str, str]:
     (call,) = recorder.calls
     names = ("authorization", "x-api-key", "x-spacelink-tenant")
@@ -47,19 +54,59 @@ def test_the_token_may_come_in_all_these_ways(ask: Ask, recorder: Recorder, toke
     assert headers == [f"Bearer {TOKEN}"] * 6
 
 
-def test_an_api_key_instead(ask: Ask, recorder: Recorder, tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    path.write_text(f"{KEY}\n")
-    ask("session", "show", "--api-key-file", str(path))
+def test_an_api_key_instead(ask: Ask, recorder: Recorder, key_file: Path) -> None:
+    ask("session", "show", "--api-key-file", str(key_file))
     assert presented(recorder) == {"x-api-key": KEY}
     ask("session", "show", SPACELINK_API_KEY=KEY)
     assert presented(recorder) == {"x-api-key": KEY}
 
 
-def test_two_credentials_are_one_too_many(ask: Ask, recorder: Recorder) -> None:
-    result = ask("session", "show", SPACELINK_API_KEY=KEY, SPACELINK_TOKEN=str(TOKEN))
+def test_a_flag_goes_before_any_variable(
+    ask: Ask, recorder: Recorder, token_file: Path, key_file: Path, tmp_path: Path
+) -> None:
+    key, token = {"x-api-key": KEY}, {"authorization": f"Bearer {TOKEN}"}
+    for flag, variables, header in (
+        ("--api-key-file", {"SPACELINK_TOKEN_FILE": str(token_file)}, key),
+        ("--api-key-file", {"SPACELINK_TOKEN": str(TOKEN)}, key),
+        ("--token-file", {"SPACELINK_API_KEY_FILE": str(key_file)}, token),
+        ("--token-file", {"SPACELINK_API_KEY": KEY}, token),
+        # What does not hold need not be any good.
+        ("--token-file", {"SPACELINK_API_KEY": KEY, "SPACELINK_API_KEY_FILE": KEY}, token),
+        ("--api-key-file", {"SPACELINK_TOKEN_FILE": str(tmp_path / "nowhere")}, key),
+        ("--api-key-file", {"SPACELINK_TOKEN_FILE": str(tmp_path)}, key),
+    ):
+        file = key_file if flag == "--api-key-file" else token_file
+        result = ask("session", "show", flag, str(file), **variables)
+        assert (result.exit_code, presented(recorder)) == (0, header)
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables", "names"),
+    [
+        (
+            (),
+            {"SPACELINK_TOKEN": str(TOKEN), "SPACELINK_API_KEY": KEY},
+            "SPACELINK_TOKEN and SPACELINK_API_KEY",
+        ),
+        (
+            (),
+            {"SPACELINK_TOKEN_FILE": "t", "SPACELINK_API_KEY_FILE": "k"},
+            "SPACELINK_TOKEN_FILE and SPACELINK_API_KEY_FILE",
+        ),
+        (("--token-file", "t", "--api-key-file", "k"), {}, "--token-file and --api-key-file"),
+        (
+            ("--token-file", "t", "--api-key-file", "k"),
+            {"SPACELINK_TOKEN": str(TOKEN)},
+            "--token-file and --api-key-file",
+        ),
+    ],
+)
+def test_two_credentials_are_one_too_many(
+    ask: Ask, recorder: Recorder, flags: tuple[str, ...], variables: dict[str, str], names: str
+) -> None:
+    result = ask("session", "show", *flags, **variables)
     assert result.exit_code == 2
-    assert "expected one credential, not token and api_key" in result.stderr
+    assert f"expected one credential, not {names}\n" in result.stderr
     assert KEY not in result.output
     assert recorder.calls == []
 
@@ -68,9 +115,76 @@ def test_two_credentials_are_one_too_many(ask: Ask, recorder: Recorder) -> None:
 def test_what_is_no_token_is_refused_and_not_shown(ask: Ask, recorder: Recorder, text: str) -> None:
     result = ask("session", "show", "--token-file", "-", stdin=text)
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: token: not base64url")
+    assert result.stderr.startswith("Error: --token-file -: not a token (slk_...): not base64url")
     assert text not in result.output
     assert recorder.calls == []
+
+
+@pytest.mark.parametrize(
+    ("command", "content", "problem"),
+    [
+        (
+            ("session", "show", "--token-file"),
+            "rubbish here",
+            "not a token (slk_...): does not start with slk_",
+        ),
+        (
+            ("token", "list", "--token-file"),
+            "rubbish here",
+            "not a token (slk_...): does not start with slk_",
+        ),
+        (
+            ("token", "inspect", "--token-file"),
+            "\0" * 40_000,
+            "not a token (slk_...): does not start with slk_",
+        ),
+        (("token", "ban"), "rubbish here", "not a token (slk_...) or its signature, 64 hexadecimal digits: "),
+        (
+            ("session", "show", "--api-key-file"),
+            "rubbish here",
+            "not an API key (slak_...): expected printable",
+        ),
+        (("session", "show", "--token-file"), KEY, "not a token (slk_...): does not start with slk_"),
+    ],
+)
+def test_a_file_with_something_else_is_named_and_not_shown(
+    ask: Ask, recorder: Recorder, tmp_path: Path, command: tuple[str, ...], content: str, problem: str
+) -> None:
+    path = tmp_path / "junk"
+    path.write_text(content)
+    result = ask(*command, str(path))
+    assert result.exit_code == 1
+    assert f"{path}: {problem}" in result.stderr
+    assert content not in result.output
+    assert recorder.calls == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("session", "show", "--token-file"),
+        ("session", "show", "--api-key-file"),
+        ("token", "inspect", "--token-file"),
+        ("token", "ban"),
+        ("agent", "--collector", "simulator", "--token-file"),
+        ("agent", "--collector", "simulator", "--api-key-file"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(("name", "problem"), [("nowhere", "No such file"), (".", "Is a directory")])
+def test_a_file_that_cannot_be_read_is_named(
+    ask: Ask, recorder: Recorder, tmp_path: Path, command: tuple[str, ...], name: str, problem: str
+) -> None:
+    result = ask(*command, str(tmp_path / name))
+    assert result.exit_code == 2
+    assert f"{tmp_path / name}: cannot be read: {problem}" in result.stderr
+    assert "expected a file with a" in result.stderr
+    assert recorder.calls == []
+
+
+def test_a_file_that_a_variable_names_is_told_as_its(ask: Ask, recorder: Recorder, tmp_path: Path) -> None:
+    result = ask("session", "show", SPACELINK_TOKEN_FILE=str(tmp_path / "nowhere"))
+    assert f"SPACELINK_TOKEN_FILE {tmp_path / 'nowhere'}: cannot be read: No such file" in result.stderr
 
 
 @pytest.mark.parametrize("secret", [str(TOKEN), KEY])

@@ -119,7 +119,7 @@ def test_without_a_token(command: tuple[str, ...]) -> None:
 def test_what_is_not_a_token_is_refused_and_not_repeated(text: str) -> None:
     result = run("inspect", "--token-file", "-", stdin=text)
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: token: ")
+    assert result.stderr.startswith("Error: --token-file -: not a token (slk_...): ")
     assert text[4:] not in result.stderr
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SCOPE = re.compile(r"(\*|[a-z][a-z0-9_]*):(\*|[a-z][a-z0-9_]*)", re.ASCII)
 # The name that the older REST SDK has for reading anything.
-_SCOPE_ALIASES = {"api:read": "*:read"}
+SCOPE_ALIASES = {"api:read": "*:read"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,5 +153,5 @@ class Network(_Names):
 
 
 def _covers(granted: str, wanted: str) -> bool:
-    pairs = zip(_SCOPE_ALIASES.get(granted, granted).split(":"), wanted.split(":"), strict=True)
+    pairs = zip(SCOPE_ALIASES.get(granted, granted).split(":"), wanted.split(":"), strict=True)
     return all(pattern in (ANY, part) for pattern, part in pairs)

@@ -9,6 +9,7 @@ import click
 from rich.text import Text
 from rich.tree import Tree
 
+from spacelink._caveats import ANY
 from spacelink.cli._connection import Connection, admin_command
 from spacelink.cli._given_credential import SECRET_FILE, read_secret_file
 from spacelink.cli._moments import MomentParam
@@ -133,17 +134,43 @@ def bans(connection: Connection, output: str) -> None:
 def graph(connection: Connection, token_id: str, output: str) -> None:
     """Show which tokens were presented, and from which they descend.
 
+    Those of --tenant; without it those of the only tenant that the credential is
+    good for, for an operator's those of all. A tenant's are those that it issued
+    and operators' that were narrowed to it.
+
     \b
     Examples:
       spacelink token graph
+      spacelink token graph --tenant acme
       spacelink token graph --token-id 0123456789abcdef0123456789abcdef --output json
     """
     with connection.admin_client() as client:
         nodes = client.get_token_graph(token_id=token_id, tenant_id=connection.tenant)
-    if output == "table" and nodes:
+    if output != "table":
+        write_records(output, [to_record(node) for node in nodes])
+        return
+    click.echo(_whose(connection), err=True)
+    if nodes:
         console().print(_forest(nodes))
     else:
-        write_records(output, [to_record(node) for node in nodes], things="tokens")
+        click.echo("none was presented yet", err=True)
+
+
+def _whose(connection: Connection) -> str:
+    """Say whose tokens are shown, and why theirs."""
+    if connection.tenant:
+        return f"tokens of {_tenant(connection.tenant)}, which --tenant or SPACELINK_TENANT names"
+    token = connection.options.get("token")
+    if token is None:
+        return "tokens of the tenant that the credential is good for"
+    tenant = Token.parse(str(token)).inspect().tenant
+    if tenant == ANY:
+        return "tokens of all tenants, which the token is good for; --tenant ID shows those of one"
+    return f"tokens of tenant {tenant}, the only one that the token is good for"
+
+
+def _tenant(tenant: str) -> str:
+    return "all tenants" if tenant == ANY else f"tenant {tenant}"
 
 
 def _forest(nodes: Sequence[TokenNode]) -> Tree:
@@ -152,12 +179,13 @@ def _forest(nodes: Sequence[TokenNode]) -> Tree:
     for node in nodes:
         # Parents come first; one that is not among them is left out.
         parent = branches.get(node.parent_digest, forest)
-        branches[node.digest] = parent.add(_describe(node))
+        branches[node.digest] = parent.add(_describe(node, parent is forest))
     return forest
 
 
-def _describe(node: TokenNode) -> Text:
-    text = Text(printable(node.caveat) if node.caveat else f"token {printable(node.token_id)}")
+def _describe(node: TokenNode, is_root: bool) -> Text:
+    names = (f"token {node.token_id}" if is_root else "", node.caveat)
+    text = Text(printable(": ".join(filter(None, names))))
     text.append(f"  {node.digest[:12]}", "dim")
     if node.use_count and node.last_use_time:
         calls = "1 call" if node.use_count == 1 else f"{node.use_count:,} calls"

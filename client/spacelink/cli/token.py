@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.text import Text
 
-from spacelink._caveats import Expires
+from spacelink._caveats import ANY, Expires
 from spacelink.cli import _token_admin, _token_bans
 from spacelink.cli._caveat_options import caveat_options, given
 from spacelink.cli._given_credential import take_credential, token_file_setting
@@ -48,7 +48,8 @@ def attenuate(**settings: Any) -> None:
     """Print a narrower token: the given one with a caveat for each option.
 
     No server is involved, and none is told. What the given token does not
-    allow, the new one does not allow either.
+    allow, the new one does not allow either; one that no server would accept is
+    not made.
 
     \b
     Examples:
@@ -56,10 +57,14 @@ def attenuate(**settings: Any) -> None:
       spacelink token attenuate --token-file site-7.token --scope telemetry:write --expires 12h
     """
     parent = _read_token(settings)
+    for problem in parent.inspect().problems():
+        raise click.ClickException(f"the given token is of no use: {problem}")
     try:
         narrower = parent.attenuate(**given(settings))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    for problem in narrower.inspect().problems():
+        raise click.UsageError(f"the token would be of no use: {problem}")
     click.echo(str(narrower))
 
 
@@ -67,7 +72,7 @@ def attenuate(**settings: Any) -> None:
 @_token_file
 @details_option
 def inspect(output: str, **settings: Any) -> None:
-    """Explain a token. Only a server can tell whether it is authentic.
+    """Explain a token. Only a server can tell whether it is authentic, or banned.
 
     \b
     Examples:
@@ -84,12 +89,14 @@ def inspect(output: str, **settings: Any) -> None:
 def _to_json(info: TokenInfo) -> dict[str, object]:
     return {
         "tenant": info.tenant,
+        "issuer": info.issuer,
         "token_id": info.token_id,
         "key_version": info.key_version,
         "digest": info.digest,
         "expires": Expires(info.expires).value if info.expires else None,
         "labels": info.labels,
         "caveats": [_caveat_to_json(caveat) for caveat in info.caveats],
+        "problems": info.problems(),
     }
 
 
@@ -100,15 +107,25 @@ def _caveat_to_json(caveat: Caveat | InvalidCaveat) -> dict[str, str]:
 
 
 def _to_rows(info: TokenInfo) -> Iterator[tuple[str, str | Text]]:
-    for name, value in _to_json(info).items():
-        if name not in ("labels", "caveats"):
-            yield name, str(value or "never")
+    yield "tenant", _tenant(info.tenant)
+    if info.issuer != info.tenant:
+        yield "issuer", "* (an operator's token)" if info.issuer == ANY else info.issuer
+    yield "token_id", info.token_id
+    yield "key_version", str(info.key_version)
+    yield "digest", info.digest
+    yield "expires", Expires(info.expires).value if info.expires else "never"
     for caveat in info.caveats:
         if isinstance(caveat, InvalidCaveat):
             yield "invalid caveat", Text(_escape(caveat.data), "red")
             yield "", caveat.problem
         else:
             yield "caveat", str(caveat)
+    for problem in info.problems():
+        yield "problem", Text(problem, "red")
+
+
+def _tenant(tenant: str) -> str:
+    return {ANY: "* (all)", "": "none"}.get(tenant, tenant)
 
 
 def _escape(data: bytes) -> str:

@@ -177,7 +177,6 @@ def test_a_list_of_nothing_says_so_on_a_table_only(ask: Ask) -> None:
         (("tenant", "list"), "tenants"),
         (("token", "list"), "tokens"),
         (("token", "bans"), "bans"),
-        (("token", "graph"), "tokens"),
     ):
         assert ask(*command, "--output", "table").stderr == f"no {things}\n"
         assert ask(*command, "--output", "json").output == ""

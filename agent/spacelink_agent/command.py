@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from spacelink._channel import DEFAULT_TARGET
-from spacelink.cli._connection import tls_settings
+from spacelink.cli._connection import server_setting, tls_settings
 from spacelink.cli._given_credential import api_key_file_setting, take_credential, token_file_setting
 from spacelink.cli.settings import config_file, setting
 from spacelink.errors import SpaceLinkError
@@ -48,7 +48,7 @@ class _Speed(click.ParamType[float]):
 
 @click.command()
 @config_file()
-@setting("--server", default=DEFAULT_TARGET, show_default=True, metavar="HOST:PORT", help="The server.")
+@server_setting("--server", default=DEFAULT_TARGET, help="The server.")
 @token_file_setting("File with the token, which may be replaced any time; or SPACELINK_TOKEN is the token.")
 @api_key_file_setting("File with an API key instead, likewise; or SPACELINK_API_KEY is the key.")
 @tls_settings

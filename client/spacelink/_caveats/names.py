@@ -40,7 +40,8 @@ class Tenant(Caveat):
     def check(self, call: CallContext) -> Success | Failure:
         if self.tenant in (ANY, call.tenant):
             return Success()
-        return Failure(f"tenant {call.tenant!r} is not {self.tenant!r}")
+        about = "all tenants" if call.tenant == ANY else f"tenant {call.tenant!r}"
+        return Failure(f"the call is about {about}, but the token is for tenant {self.tenant!r} only")
 
 
 @dataclass(frozen=True, slots=True)

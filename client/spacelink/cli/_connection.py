@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # wants to wait longer to be told.
 RETRY_SECONDS = 5.0
 
+_PLANES = {"--server": "data", "--admin-server": "admin"}
+_OTHERS = {"--server": "--admin-server", "--admin-server": "--server"}
+
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -62,6 +65,13 @@ class Connection:
         options["retry_for"] = retry_for
         options["tenant"] = tenant or None
         return options
+
+
+def server_setting(flag: str, *declarations: str, **attributes: Any) -> Callable[[FC], FC]:
+    """Declare where a server is; takes what click.option takes."""
+    return setting(
+        flag, *declarations, show_default=True, metavar="HOST:PORT", callback=_check_address, **attributes
+    )
 
 
 def tls_settings(function: FC) -> FC:
@@ -109,15 +119,7 @@ def _check_tenant(ctx: click.Context, param: click.Parameter, value: str | None)
 
 def _command(flag: str, default: str, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @setting(
-            flag,
-            "address",
-            default=default,
-            show_default=True,
-            metavar="HOST:PORT",
-            callback=_check_address,
-            help=text,
-        )
+        @server_setting(flag, "address", default=default, help=text)
         @token_file_setting("File with the token, - for standard input; or SPACELINK_TOKEN is the token.")
         @api_key_file_setting("File with an API key instead; or SPACELINK_API_KEY is the key.")
         @tls_settings
@@ -129,7 +131,7 @@ def _command(flag: str, default: str, text: str) -> Callable[[Callable[..., None
             try:
                 function(*args, connection=connection, **kwargs)
             except SpaceLinkError as error:
-                raise click.ClickException(describe(error, connection.address)) from None
+                raise click.ClickException(describe(error, connection.address, flag)) from None
             except UnicodeEncodeError:
                 raise click.UsageError("expected arguments in UTF-8") from None
 
@@ -159,12 +161,24 @@ def _take_connection(settings: dict[str, Any]) -> Connection:
     return connection
 
 
-def describe(error: SpaceLinkError, address: str) -> str:
-    """Say in one line what went wrong."""
+def describe(error: SpaceLinkError, address: str, flag: str) -> str:
+    """Say in one line what went wrong.
+
+    Args:
+        error: of a call.
+        address: of the server.
+        flag: what gave it, --server or --admin-server.
+    """
     if isinstance(error, UntrustedServerError):
         return f"cannot speak with the server at {address}: {error.message}"
     if error.code is grpc.StatusCode.UNAVAILABLE and not error.reason:
         return f"cannot reach the server at {address}: {_cause(error.message)}"
+    if error.code is grpc.StatusCode.UNIMPLEMENTED and not error.reason:
+        plane, other = _PLANES[flag], _PLANES[_OTHERS[flag]]
+        return (
+            f"the server at {address} does not know this call: {flag} must name its {plane} plane, "
+            f"and this may be its {other} plane; or the server is older than this command"
+        )
     if error.reason == "CREDENTIAL_REQUIRED":
         return "the server asks for a credential: give --token-file FILE, or set SPACELINK_TOKEN"
     return " ".join(error.message.split())
@@ -173,6 +187,11 @@ def describe(error: SpaceLinkError, address: str) -> str:
 def _cause(message: str) -> str:
     # gRPC's text names its layers first and the cause last.
     cause = message.rpartition(": ")[2]
+    if "http1.x server" in message:
+        return "it speaks HTTP/1, not gRPC; it may be the REST bridge"
+    if "[" not in cause:
+        # Of the list of a name server's answers.
+        cause = cause.rstrip("]")
     if cause == "Socket closed" and message.startswith("failed to connect"):
         # All there is to see of a server that expects another kind of connection.
         cause += "; it may speak TLS (tls_ca), or ask for a certificate (tls_cert)"
@@ -180,7 +199,10 @@ def _cause(message: str) -> str:
 
 
 def _check_address(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    scheme, separator, rest = value.rpartition("://")
+    if separator:
+        raise click.BadParameter(f"{value!r}: expected HOST:PORT without {scheme}://, {rest!r}", ctx, param)
     host, _, port = value.rpartition(":")
-    if not host or not port.isdecimal():
-        raise click.BadParameter(f"{value!r}: expected HOST:PORT, such as {DEFAULT_TARGET}", ctx, param)
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise click.BadParameter(f"{value!r}: expected HOST:PORT, such as {param.default}", ctx, param)
     return value

@@ -149,17 +149,16 @@ def graph(connection: Connection, token_id: str, output: str) -> None:
     if output != "table":
         write_records(output, [to_record(node) for node in nodes])
         return
-    click.echo(_whose(connection), err=True)
+    if not connection.tenant:
+        click.echo(_whose(connection), err=True)
     if nodes:
         console().print(_forest(nodes))
     else:
-        click.echo("none was presented yet", err=True)
+        click.echo("no tokens were presented yet", err=True)
 
 
 def _whose(connection: Connection) -> str:
-    """Say whose tokens are shown, and why theirs."""
-    if connection.tenant:
-        return f"tokens of {_tenant(connection.tenant)}, which --tenant or SPACELINK_TENANT names"
+    """Say whose tokens are shown where no tenant was named."""
     token = connection.options.get("token")
     if token is None:
         return "tokens of the tenant that the credential is good for"
@@ -167,10 +166,6 @@ def _whose(connection: Connection) -> str:
     if tenant == ANY:
         return "tokens of all tenants, which the token is good for; --tenant ID shows those of one"
     return f"tokens of tenant {tenant}, the only one that the token is good for"
-
-
-def _tenant(tenant: str) -> str:
-    return "all tenants" if tenant == ANY else f"tenant {tenant}"
 
 
 def _forest(nodes: Sequence[TokenNode]) -> Tree:

@@ -9,9 +9,10 @@ import pytest
 
 from spacelink.cli._connection import describe
 from spacelink.errors import UnavailableError, UntrustedServerError
-from tests.client.cli.conftest import Ask
+from tests.client.cli.conftest import Ask, Run
 from tests.client.recorder import Recorder
 from tests.client.tokens import minted
+from tests.conftest import ServerProcess
 
 TOKEN = minted()
 KEY = "slak_acme.key.secret"
@@ -255,6 +256,18 @@ def test_a_refusal_is_told_in_a_line(ask: Ask, recorder: Recorder) -> None:
         ),
         (UnavailableError("Socket closed"), "cannot reach the server at h:1: Socket closed"),
         (UnavailableError("the disk is full", reason="STORE_UNAVAILABLE"), "the disk is full"),
+        (
+            UnavailableError(
+                "DNS resolution failed for h:1: errors resolving h:1: [A: x: Domain name not found]"
+            ),
+            "cannot reach the server at h:1: Domain name not found",
+        ),
+        (
+            UnavailableError(
+                "Failed parsing HTTP/2 (x) (Trying to connect an http1.x server (HTTP status 404))"
+            ),
+            "cannot reach the server at h:1: it speaks HTTP/1, not gRPC; it may be the REST bridge",
+        ),
         (UntrustedServerError("no TLS"), "cannot speak with the server at h:1: no TLS"),
         (
             UnavailableError("send a token as ...", reason="CREDENTIAL_REQUIRED"),
@@ -263,12 +276,67 @@ def test_a_refusal_is_told_in_a_line(ask: Ask, recorder: Recorder) -> None:
     ],
 )
 def test_errors_are_told_in_a_line(error: UnavailableError, text: str) -> None:
-    assert describe(error, "h:1") == text
+    assert describe(error, "h:1", "--server") == text
 
 
-@pytest.mark.parametrize("address", ["", "h", "h:", ":1", "h:x"])
-@pytest.mark.parametrize("command", [("session", "show", "--server"), ("token", "list", "--admin-server")])
+@pytest.mark.parametrize(
+    ("flag", "command", "plane", "other"),
+    [
+        ("--server", ("session", "show"), "data", "admin"),
+        ("--admin-server", ("token", "list"), "admin", "data"),
+    ],
+)
+def test_a_call_of_the_other_plane_is_told(
+    ask: Ask, recorder: Recorder, flag: str, command: tuple[str, ...], plane: str, other: str
+) -> None:
+    recorder.answers |= dict.fromkeys(("GetSession", "ListTokens"), grpc.StatusCode.UNIMPLEMENTED)
+    result = ask(*command)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: the server at {recorder.address} does not know this call: {flag} must name its {plane} "
+        f"plane, and this may be its {other} plane; or the server is older than this command\n"
+    )
+
+
+def test_the_planes_of_a_server_are_told_apart(run: Run, server: ServerProcess) -> None:
+    for command in (
+        ("session", "show", "--server", server.admin_address),
+        ("network", "list", "--server", server.admin_address),
+        ("telemetry", "latest", "--server", server.admin_address),
+        ("token", "list", "--admin-server", server.address),
+        ("audit", "export", "--admin-server", server.address),
+    ):
+        result = run(*command)
+        assert f"the server at {command[-1]} does not know this call: {command[-2]} must" in result.stderr
+
+
+def test_a_refused_login_tells_of_tenants(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("wrong horse")
+    login = ("session", "login", "anna", "--password-file", str(tmp_path / "password"))
+    problem = "Error: the user name or the password is wrong"
+    assert run(*login).stderr == f"{problem}; --tenant names the user's tenant\n"
+    assert run(*login, "--tenant", "acme").stderr == f"{problem}\n"
+
+
+SERVERS = [
+    ("session", "show", "--server"),
+    ("token", "list", "--admin-server"),
+    ("agent", "--collector", "simulator", "--server"),
+    ("rest", "--server"),
+    ("rest", "--admin-server"),
+]
+
+
+@pytest.mark.parametrize("address", ["", "h", "h:", ":1", "h:x", "h:0", "h:65536"])
+@pytest.mark.parametrize("command", SERVERS, ids=" ".join)
 def test_an_address_has_a_port(ask: Ask, command: tuple[str, ...], address: str) -> None:
     result = ask(*command, address)
     assert result.exit_code == 2
-    assert "expected HOST:PORT" in result.stderr
+    assert f"{address!r}: expected HOST:PORT, such as 127.0.0.1:5005" in result.stderr
+
+
+@pytest.mark.parametrize("command", SERVERS, ids=" ".join)
+def test_an_address_has_no_scheme(ask: Ask, command: tuple[str, ...]) -> None:
+    result = ask(*command, "https://gateway.example:50051")
+    assert result.exit_code == 2
+    assert "expected HOST:PORT without https://, 'gateway.example:50051'" in result.stderr

@@ -155,11 +155,15 @@ def is_secret(text: str) -> bool:
 
 
 def _bearer(text: str) -> Header:
+    if text.startswith(_KEY_PREFIX):
+        raise InvalidTokenError("token: what came is an API key")
     return "authorization", f"Bearer {Token.parse(text.strip())}"
 
 
 def _key(text: str) -> Header:
     key = text.strip()
+    if key.startswith(PREFIX):
+        raise ValueError("api_key: what came is a token")
     if not _API_KEY.fullmatch(key):
         raise ValueError("api_key: expected printable ASCII characters without blanks")
     return "x-api-key", key

@@ -101,6 +101,15 @@ def test_what_is_no_token_is_refused_and_not_shown(text: str, path: Path) -> Non
         assert not text or text not in str(caught.value)
 
 
+def test_the_other_kind_of_credential_is_told(path: Path) -> None:
+    path.write_text(f"{minted()}\n")
+    with pytest.raises(ValueError, match=r": api_key: what came is a token$"):
+        credentials(api_key_file=path)
+    path.write_text(f"{KEY}\n")
+    with pytest.raises(InvalidTokenError, match=r": token: what came is an API key$"):
+        credentials(token_file=path)
+
+
 def test_a_tenant_has_a_name() -> None:
     with pytest.raises(ValueError, match=r"^tenant 'a b': expected 1 to 128 characters"):
         credentials(tenant="a b")

@@ -54,10 +54,16 @@ def given(options: Mapping[str, Any]) -> Bounds:
     """
     # An option that may be repeated and was not given is an empty tuple.
     chosen = {key: value for key, value in options.items() if value not in (None, ())}
-    try:
-        caveats = list(map(parse, encode_caveats(chosen)))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    caveats = [parse(_encode(key, value)) for key, value in chosen.items()]
     for problem in contradictions(caveats, datetime.now(UTC)):
         raise click.UsageError(f"the token would be of no use: {problem}")
     return cast("Bounds", chosen)
+
+
+def _encode(key: str, value: Any) -> bytes:
+    try:
+        (data,) = encode_caveats({key: value})
+    except ValueError as error:
+        problem = str(error).removeprefix(f"{key}: ")
+        raise click.UsageError(f"--{key.replace('_', '-')}: {problem}") from None
+    return data

@@ -57,10 +57,13 @@ def attenuate(**settings: Any) -> None:
       spacelink token attenuate --token-file site-7.token --scope telemetry:write --expires 12h
     """
     parent = _read_token(settings)
+    bounds = given(settings)
+    if not bounds:
+        raise click.UsageError("nothing to narrow it with; give an option, such as --device or --expires")
     for problem in parent.inspect().problems():
         raise click.ClickException(f"the given token is of no use: {problem}")
     try:
-        narrower = parent.attenuate(**given(settings))
+        narrower = parent.attenuate(**bounds)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     for problem in narrower.inspect().problems():

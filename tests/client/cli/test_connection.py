@@ -145,7 +145,12 @@ def test_what_is_no_token_is_refused_and_not_shown(ask: Ask, recorder: Recorder,
             "rubbish here",
             "not an API key (slak_...): expected printable",
         ),
-        (("session", "show", "--token-file"), KEY, "not a token (slk_...): does not start with slk_"),
+        (("session", "show", "--token-file"), KEY, "not a token (slk_...): what came is an API key"),
+        (
+            ("session", "show", "--api-key-file"),
+            str(TOKEN),
+            "not an API key (slak_...): what came is a token",
+        ),
     ],
 )
 def test_a_file_with_something_else_is_named_and_not_shown(

@@ -21,13 +21,15 @@ from spacelink_agent.spool import Spool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from rich.console import Console
 
     from spacelink._channel import Security
-    from spacelink._credentials import Credentials
+    from spacelink_agent._credential import AgentCredentials
     from spacelink_agent.collectors import Collector
     from spacelink_agent.settings import AgentSettings
+    from spacelink_agent.spool.rejected import SetAside
 
 _COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip}
 
@@ -46,7 +48,7 @@ class Link:
 
     server: str
     security: Security
-    credentials: Credentials
+    credentials: AgentCredentials
 
 
 async def run_agent(settings: AgentSettings, collector: Collector, link: Link, console: Console) -> None:
@@ -59,6 +61,7 @@ async def run_agent(settings: AgentSettings, collector: Collector, link: Link, c
         click.ClickException: the replay ended, but not all of it is stored.
     """
     spool = Spool(settings.spool, settings.spool_settings)
+    earlier = spool.rejected.count()
     stop = _stop_on_signals()
     try:
         channel = open_channel(link.server, link.security)
@@ -72,15 +75,18 @@ async def run_agent(settings: AgentSettings, collector: Collector, link: Link, c
             )
             pending = spool.pending_batches
             _logger.info("spool %s (%d batches), server %s", settings.spool, pending, link.server)
-            agent = Agent(collector, spool, uplink)
+            if any(earlier):
+                _logger.warning("set aside earlier: %s", _look_at(earlier, settings.spool))
+            agent = Agent(collector, spool, uplink, link.credentials)
             try:
                 await agent.run(stop)
             finally:
                 _logger.info(agent.status())
+                _tell_of_rest(settings, spool)
     finally:
         spool.close()
     if isinstance(collector, Replay) and not stop.is_set():
-        _sum_up(settings, collector, spool)
+        _sum_up(settings, collector, spool, earlier)
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -103,14 +109,37 @@ async def _progress(collector: Collector, spool: Spool, console: Console) -> Asy
         await asyncio.wait({shown})
 
 
-def _sum_up(settings: AgentSettings, replay: Replay, spool: Spool) -> None:
+def _tell_of_rest(settings: AgentSettings, spool: Spool) -> None:
+    if spool.pending_batches:
+        _logger.warning(
+            "batches that stay in the spool %s: %d; the next start sends them",
+            settings.spool,
+            spool.pending_batches,
+        )
+
+
+def _look_at(set_aside: SetAside, spool: Path) -> str:
+    return f"{set_aside}; see: spacelink agent rejected list --spool {spool}"
+
+
+def _sum_up(settings: AgentSettings, replay: Replay, spool: Spool, before: SetAside) -> None:
     counters = spool.counters
+    rejected = counters.rejected_samples + counters.bad_rows
     earlier = f"; earlier runs read {replay.skipped_rows} rows" if replay.skipped_rows else ""
+    if any(before):
+        earlier += f"; set aside earlier: {before} in {spool.rejected.directory}"
     click.echo(
         f"{settings.file}: {counters.acked_samples} samples in {counters.acked_batches} batches stored, "
-        f"{counters.rejected_samples} rejected, {counters.dropped_samples} dropped{earlier}"
+        f"{rejected} rejected, {counters.dropped_samples} dropped{earlier}"
     )
     if counters.rejected_samples:
-        raise click.ClickException(f"rejected batches are in {settings.spool / 'rejected'}, with the reasons")
+        set_aside = _look_at(spool.rejected.count(), settings.spool)
+        raise click.ClickException(f"the server rejected samples; set aside are {set_aside}")
+    if (rows := spool.rejected.rows_of(replay.source)).exists():
+        raise click.ClickException(
+            f"rows of {settings.file} are set aside in {rows}, each with its line and what is wrong; "
+            "correct them there and replay that file, or run: "
+            f"spacelink agent rejected discard {rows.stem} --spool {settings.spool}"
+        )
     if counters.dropped_samples:
         raise click.ClickException("samples were dropped; give the spool more room or let it block")

@@ -7,12 +7,13 @@ import logging
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
-from spacelink.errors import AbortedError, SpaceLinkError
+from spacelink.errors import AbortedError, PermissionDeniedError, SpaceLinkError, UnauthenticatedError
 
 if TYPE_CHECKING:
     from typing import Any
 
     from spacelink.uplink import Uplink
+    from spacelink_agent._credential import AgentCredentials
     from spacelink_agent.collectors import Collector
     from spacelink_agent.spool import Spool
 
@@ -22,6 +23,8 @@ _FLUSH_SECONDS = 5.0
 _STATUS_SECONDS = 60.0
 # A refusal, such as for an expired credential, passes only when somebody acts.
 _REFUSED_SECONDS = 60.0
+# The server's reason for refusing a call without one.
+_NO_CREDENTIAL = "CREDENTIAL_REQUIRED"
 
 _logger = logging.getLogger(__name__)
 
@@ -33,12 +36,16 @@ class Agent:
         collector: where samples come from.
         spool: where they are kept.
         uplink: delivers the spool's batches.
+        credentials: what the uplink presents.
     """
 
-    def __init__(self, collector: Collector, spool: Spool, uplink: Uplink) -> None:
+    def __init__(
+        self, collector: Collector, spool: Spool, uplink: Uplink, credentials: AgentCredentials
+    ) -> None:
         self._collector = collector
         self._spool = spool
         self._uplink = uplink
+        self._credentials = credentials
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until the collector has ended and everything is delivered, or until stop is set.
@@ -49,8 +56,8 @@ class Agent:
         Raises:
             CollectorError: the collector failed; what it yielded before is
                 delivered.
-            SpaceLinkError: the server refuses the stream, or another agent took
-                it over.
+            SpaceLinkError: the server refuses the stream, and waiting is of no
+                use; or another agent took it over.
         """
         collection = asyncio.ensure_future(self._collect())
         delivery = asyncio.ensure_future(self._deliver())
@@ -70,9 +77,10 @@ class Agent:
     def status(self) -> str:
         """Say in one line what happened since the start."""
         counters = self._spool.counters
+        rejected = counters.rejected_samples + counters.bad_rows
         return (
             f"samples: {counters.collected_samples} collected, {counters.acked_samples} acked, "
-            f"{counters.rejected_samples} rejected, {counters.dropped_samples} dropped; "
+            f"{rejected} rejected, {counters.dropped_samples} dropped; "
             f"batches: {counters.sent_batches} sent, {counters.acked_batches} acked, "
             f"{self._spool.pending_batches} spooled in {self._spool.size / 1e6:.1f} MB"
         )
@@ -80,8 +88,8 @@ class Agent:
     async def _collect(self) -> None:
         source = self._collector.source
         async with aclosing(self._collector.collect(self._spool.position(source))) as chunks:
-            async for samples, position in chunks:
-                await self._spool.append(samples, source, position)
+            async for chunk in chunks:
+                await self._spool.append(chunk.samples, source, chunk.position, chunk.bad)
                 # A collector that never waits must not keep acks waiting.
                 await asyncio.sleep(0)
 
@@ -91,6 +99,8 @@ class Agent:
                 return await self._uplink.run()
             except AbortedError:
                 raise
+            except (UnauthenticatedError, PermissionDeniedError) as error:
+                self._refused(error)
             except SpaceLinkError as error:
                 if not self._collector.is_live:
                     raise
@@ -98,6 +108,19 @@ class Agent:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_REFUSED_SECONDS):
                     await self._uplink.credential_replaced()
+
+    def _refused(self, error: SpaceLinkError) -> None:
+        """Say what to do about a credential that is refused; raise where waiting is of no use."""
+        problem = f"{error.message} ({error.reason}); {self._credentials.remedy}"
+        is_missing = error.reason == _NO_CREDENTIAL and not self._credentials.may_change
+        if is_missing or not self._collector.is_live:
+            raise type(error)(problem, code=error.code, reason=error.reason) from None
+        _logger.error(
+            "the credential is refused, samples wait in the spool: %s; "
+            "next attempt in %.0f s, or when there is another",
+            problem,
+            _REFUSED_SECONDS,
+        )
 
     async def _report(self) -> None:
         while True:

@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from spacelink._channel import DEFAULT_TARGET
-from spacelink.cli._connection import server_setting, tls_settings
+from spacelink.cli._connection import describe, server_setting, tls_settings
 from spacelink.cli._given_credential import api_key_file_setting, take_credential, token_file_setting
 from spacelink.cli.settings import config_file, setting
 from spacelink.errors import SpaceLinkError
 from spacelink.uplink import DEFAULT_WINDOW
 from spacelink_agent._run import Link, run_agent
 from spacelink_agent.collectors import CollectorError
+from spacelink_agent.rejected_command import rejected
 from spacelink_agent.settings import COLLECTORS, AgentSettings, SettingsError, default_spool
 from spacelink_agent.spool import FullPolicy, SpoolError
 
@@ -46,7 +47,7 @@ class _Speed(click.ParamType[float]):
         return speed
 
 
-@click.command()
+@click.group(invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @config_file()
 @server_setting("--server", default=DEFAULT_TARGET, help="The server.")
 @token_file_setting("File with the token, which may be replaced any time; or SPACELINK_TOKEN is the token.")
@@ -58,7 +59,7 @@ class _Speed(click.ParamType[float]):
     metavar="ID",
     help="The device that is measured; the simulator takes several.  [default: the host's name]",
 )
-@setting("--collector", type=click.Choice(COLLECTORS), required=True, help="Where samples come from.")
+@setting("--collector", type=click.Choice(COLLECTORS), help="Where samples come from.  [required]")
 @setting(
     "--spool",
     type=click.Path(file_okay=False, path_type=Path),
@@ -128,7 +129,8 @@ class _Speed(click.ParamType[float]):
     show_default=True,
     help="gzip for thin links.",
 )
-def agent(**settings: Any) -> None:
+@click.pass_context
+def agent(context: click.Context, /, **settings: Any) -> None:
     """Run the agent of a terminal.
 
     Samples go to the spool on disk first, and from there to the server. What
@@ -137,10 +139,19 @@ def agent(**settings: Any) -> None:
     A server that refuses the credential is asked again when its file is
     replaced, and every minute; a replay ends then, to be run again.
 
+    What the server will never store is set aside: see `rejected --help`.
+
     The replay ends when the whole file is committed. Run again, it goes on
-    where it was; times are the file's. A cell is read as float64, scaled as
-    float64 and rounded to float32. Files of FjordLink's dish recordings are
-    recognised; otherwise columns named like metrics are taken for them.
+    where it was. Times are the file's: RFC 3339, or a number of seconds, ms, µs
+    or ns since 1970. A cell is read as float64, scaled as float64 and rounded to
+    float32. Files of FjordLink's dish recordings are recognised; otherwise
+    columns named like metrics are taken for them. A row that cannot be stored is
+    set aside, the others are stored, and the exit status is 1.
+
+    The host collector measures TCP connect times to its targets. One whose name
+    cannot be resolved is measured at its last address, or not at all: that is no
+    loss. Without any address there is no latency and no loss, and the status is
+    OFFLINE only while the machine has no interface or route to the network.
 
     \b
     Examples:
@@ -150,8 +161,17 @@ def agent(**settings: Any) -> None:
       spacelink agent --collector replay --file recording.csv.gz --speed max
       spacelink agent --collector replay --file log.csv --column time=when \\
           --column latency_ms=rtt_s*1000 --column packet_loss_percent=lost
+      spacelink agent rejected list
     """
-    chosen = AgentSettings(credential=take_credential(settings), **settings)
+    if context.invoked_subcommand is not None:
+        return
+    if settings["collector"] is None:
+        missing = next(param for param in agent.params if param.name == "collector")
+        raise click.MissingParameter(ctx=context, param=missing)
+    _run(AgentSettings(credential=take_credential(settings), **settings))
+
+
+def _run(chosen: AgentSettings) -> None:
     try:
         collector = chosen.make_collector()
         link = Link(chosen.server, chosen.make_security(), chosen.make_credentials())
@@ -161,8 +181,13 @@ def agent(**settings: Any) -> None:
     _log_to(console)
     try:
         asyncio.run(run_agent(chosen, collector, link, console))
-    except (SpoolError, CollectorError, SpaceLinkError) as error:
+    except SpaceLinkError as error:
+        raise click.ClickException(describe(error, chosen.server, "--server")) from None
+    except (SpoolError, CollectorError) as error:
         raise click.ClickException(str(error)) from None
+
+
+agent.add_command(rejected)
 
 
 def _log_to(console: Console) -> None:

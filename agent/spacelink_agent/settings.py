@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, TypeVar
 from spacelink._channel import Security
 from spacelink._credentials import ANONYMOUS
 from spacelink._names import IDENTIFIER_RULE, is_identifier
+from spacelink.errors import PermissionDeniedError
+from spacelink_agent._credential import AgentCredentials
 from spacelink_agent.collectors.column_map import Rule
-from spacelink_agent.collectors.host import HostProbe, Target
+from spacelink_agent.collectors.host import HostProbe
 from spacelink_agent.collectors.replay import Replay
 from spacelink_agent.collectors.simulator import Simulator
+from spacelink_agent.collectors.targets import Target
 from spacelink_agent.spool import FullPolicy, SpoolSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from spacelink._credentials import Credentials
     from spacelink.cli._given_credential import GivenCredential
     from spacelink_agent.collectors import Collector
 
@@ -94,9 +96,18 @@ class AgentSettings:
         except ValueError as error:
             raise SettingsError(str(error)) from None
 
-    def make_credentials(self) -> Credentials:
-        """Read what is presented to the server; click.UsageError says what is wrong with it."""
-        return ANONYMOUS if self.credential is None else self.credential.follow()
+    def make_credentials(self) -> AgentCredentials:
+        """Read what is presented; SettingsError or click.UsageError says what is wrong with it."""
+        given = self.credential
+        file = Path(given.file) if given and given.file else None
+        made = AgentCredentials(given.follow() if given else ANONYMOUS, self._devices(), file)
+        try:
+            # What measures goes on, and waits for another one.
+            if file is None or self.collector == "replay":
+                made.metadata()
+        except PermissionDeniedError as error:
+            raise SettingsError(f"{given}: {error.message}; {made.remedy}") from None
+        return made
 
     def make_collector(self) -> Collector:
         """Make the collector.

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import grpc
+import psycopg
 
 from bench.peers.base import Peer, Server
 from bench.processes import running
@@ -20,6 +21,8 @@ from tests.postgres import running_cluster
 
 _READY = re.compile(rb"^ready data=([\d.]+):(\d+)", re.MULTILINE)
 _SUMMARY_TIMEOUT = 300.0
+# Of 16 MiB each: as much log as a PostgreSQL with its defaults keeps (max_wal_size, 1 GB).
+_LOG_FILES = 64
 
 
 class SpaceLink(Peer):
@@ -80,7 +83,19 @@ class SpaceLinkOnPostgres(SpaceLink):
         # Beside the directory: PostgreSQL does not run as root, who alone may enter it.
         with running_cluster({}, directory.parent) as cluster:
             url = cluster.create_database(empty=True)
+            _fill_log(url)
             with self._serve(directory, "--database", url) as server:
                 yield replace(server, data=kept, database_pid=cluster.pid)
             cluster.stop()
             cluster.data.rename(kept)
+
+
+def _fill_log(url: str) -> None:
+    """Let a new database have the log files that one which has worked for an hour writes over.
+
+    Until then it makes each of them anew, which costs more than what is written to it.
+    """
+    with psycopg.connect(url, autocommit=True) as connection:
+        for _ in range(_LOG_FILES):
+            connection.execute("SELECT pg_logical_emit_message(false, 'bench', ''), pg_switch_wal()")
+        connection.execute("CHECKPOINT")

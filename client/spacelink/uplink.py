@@ -23,7 +23,7 @@ from spacelink.v1.telemetry_pb2 import IngestDropped, IngestReady, IngestRequest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from spacelink._credentials import Credentials
+    from spacelink._credentials import Credentials, Metadata
 
 _METHOD = f"/{telemetry_pb2.DESCRIPTOR.services_by_name['TelemetryService'].full_name}/Ingest"
 
@@ -113,7 +113,11 @@ class BatchSource(Protocol):
         """
 
     def acked(self, committed_sequence: int, rejected: Sequence[telemetry_pb2.RejectedBatch]) -> None:
-        """Take note that everything up to the sequence is committed or was rejected."""
+        """Take note that everything up to the sequence is committed or was rejected.
+
+        Raises:
+            SpaceLinkError: the source cannot go on with this credential.
+        """
 
 
 class Uplink:
@@ -147,7 +151,7 @@ class Uplink:
         self._open_call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(_METHOD)
         self._source = source
         self._credentials = credentials
-        self._presented = credentials.metadata()
+        self._presented: Metadata = ()
         self._window = window
         self._compression = compression
         self._patience = patience
@@ -162,8 +166,9 @@ class Uplink:
 
         Raises:
             AbortedError: another producer opened a stream with this stream_id.
-            SpaceLinkError: the server refuses the stream, or could not be
-                reached for longer than patience.
+            SpaceLinkError: the server refuses the stream, the source cannot
+                go on, or the server could not be reached for longer than
+                patience.
         """
         self._last_progress = time.monotonic()
         self._task = asyncio.ensure_future(self._deliver())
@@ -227,7 +232,9 @@ class Uplink:
         if error is not None:
             delay = retry_delay_from(error) or delay
             self._raise_if_final(error, delay)
-            _logger.warning("lost the server, next attempt in %.1f s: %s", delay, error)
+            # Whoever closes does not wait so long.
+            if not self._hurried.is_set():
+                _logger.warning("lost the server, next attempt in %.1f s: %s", delay, error)
         if self._hurried.is_set():
             await asyncio.sleep(min(delay, _HURRIED_DELAY))
             return

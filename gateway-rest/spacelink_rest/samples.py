@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -68,19 +67,23 @@ class Sample(BaseModel):
 _VALUES = attrgetter(*_FIELDS.values())
 
 
-def batches_of(samples: Sequence[Sample]) -> list[TelemetryBatch]:
-    """Make a batch for each device, in the order in which they first come."""
+def batches_of(samples: Sequence[Sample], arrival: int) -> list[TelemetryBatch]:
+    """Make a batch for each device, in the order in which they first come.
+
+    Args:
+        samples: of any devices.
+        arrival: when those without a time came, nanoseconds since 1970 UTC.
+    """
     by_device: dict[str, list[Sample]] = {}
     for sample in samples:
         by_device.setdefault(sample.device_id, []).append(sample)
-    now = time.time_ns()
-    return [_batch(device_id, group, now) for device_id, group in by_device.items()]
+    return [_batch(device_id, group, arrival) for device_id, group in by_device.items()]
 
 
-def _batch(device_id: str, samples: list[Sample], now: int) -> TelemetryBatch:
+def _batch(device_id: str, samples: list[Sample], arrival: int) -> TelemetryBatch:
     batch = TelemetryBatch(
         device_id=device_id,
-        time_unix_nano=[now if sample.timestamp is None else sample.timestamp for sample in samples],
+        time_unix_nano=[arrival if sample.timestamp is None else sample.timestamp for sample in samples],
     )
     for name, values in zip(_FIELDS, zip(*map(_VALUES, samples), strict=True), strict=True):
         if (column := _column(values)) is not None:

@@ -13,6 +13,7 @@ from spacelink._channel import open_channel
 from spacelink._credentials import credentials
 from spacelink.errors import AbortedError, InvalidArgumentError
 from spacelink.uplink import Uplink
+from spacelink_agent._credential import AgentCredentials
 from spacelink_agent.agent import Agent
 from spacelink_agent.collectors import Chunk, CollectorError
 from spacelink_agent.spool import Spool, SpoolSettings
@@ -53,8 +54,9 @@ async def run(
     spool = Spool(directory, SpoolSettings(batch_samples=8))
     try:
         async with open_channel(server.address) as channel, asyncio.timeout(60):
-            uplink = Uplink(channel, spool.source, credentials=credentials(token=server.token))
-            await Agent(collector, spool, uplink).run(stop or asyncio.Event())
+            presented = AgentCredentials(credentials(token=server.token), [], None)
+            uplink = Uplink(channel, spool.source, credentials=presented)
+            await Agent(collector, spool, uplink, presented).run(stop or asyncio.Event())
     finally:
         spool.close()
     return spool

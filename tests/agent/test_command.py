@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import csv
+import json
+import os
 import re
 import signal
 import subprocess
@@ -11,16 +14,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from spacelink import SpaceLinkClient
+from spacelink import SpaceLinkClient, TelemetryColumns
 from spacelink_agent.command import agent
-from spacelink_agent.spool import Spool, SpoolSettings
+from spacelink_agent.spool import Rejected, Spool, SpoolSettings
 from tests.agent.recording import fjordlink_row, write_recording
 from tests.conftest import EXIT_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from spacelink.columns import TelemetryColumns
     from tests.conftest import ServerProcess
 
 ROWS = 500
@@ -67,29 +69,88 @@ def test_replay_stores_the_whole_file_once(server: ServerProcess, device_id: str
     assert np.array_equal(samples.metrics["latency_ms"], expected)
 
 
-def test_malformed_row_fails_after_what_was_before(
+def test_bad_rows_are_set_aside_alone_and_may_be_corrected(
     server: ServerProcess, device_id: str, tmp_path: Path
 ) -> None:
     path = recording(tmp_path / "day.csv", 70)
-    path.write_text(path.read_text().replace(f",{20 + 65 / 7},", ",fast,"))
-    result = run(server, *replay_flags(path, device_id), "--spool", str(tmp_path / "spool"))
+    text = path.read_text().replace(f",{20 + 65 / 7},", ",fast,").replace(f",{20 + 3 / 7},", ",-1,")
+    path.write_text(text)
+    spool = tmp_path / "spool"
+    flags = ["--spool", str(spool)]
+    result = run(server, *replay_flags(path, device_id), *flags)
     assert result.returncode == 1
-    assert f"Error: {path}:67: column pop_ping_latency_ms: expected a number, got 'fast'" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert len(stored(server, device_id)) == 65
+    assert result.stdout == f"{path}: 68 samples in 1 batches stored, 2 rejected, 0 dropped\n"
+    assert f"{path}:5: column pop_ping_latency_ms: -1 is out of range; expected finite" in result.stderr
+    assert f"{path}:67: column pop_ping_latency_ms: expected a number, got 'fast'" in result.stderr
+    assert len(stored(server, device_id)) == 68
+    # Run again, it does not say that all is well.
+    again = run(server, *replay_flags(path, device_id), *flags)
+    assert again.returncode == 1
+    assert f"earlier runs read 70 rows; set aside earlier: 2 rows in {spool / 'rejected'}\n" in again.stdout
+    (set_aside,) = (spool / "rejected").glob("*.csv")
+    assert f"are set aside in {set_aside}, each with its line and what is wrong" in again.stderr
+    corrected = tmp_path / "corrected.csv"
+    corrected.write_text(set_aside.read_text().replace(",-1,", ",21,").replace(",fast,", ",22,"))
+    run(server, *replay_flags(corrected, device_id), *flags)
+    assert len(stored(server, device_id)) == 70
+    discarded = CliRunner().invoke(agent, ["rejected", "discard", set_aside.stem, *flags])
+    assert discarded.output == "1 discarded\n"
+    assert run(server, *replay_flags(path, device_id), *flags).returncode == 0
 
 
-def test_rejected_batches_fail_the_replay(server: ServerProcess, device_id: str, tmp_path: Path) -> None:
-    rows = [
-        fjordlink_row(f"2026-01-01T00:00:{row:02}Z", drop_rate=2.0 if row == 7 else 0.0) for row in range(12)
+def test_what_the_server_rejected_is_listed_exported_and_sent_again(
+    server: ServerProcess, device_id: str, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool"
+    opened = Spool(spool, SpoolSettings())
+    start = 1_767_225_600 * 10**9
+    for number in (1, 2):
+        samples = TelemetryColumns.from_arrays(device_id, [start + number], latency_ms=[number])
+        opened.rejected.keep(number, samples.encode(), "DEVICE_QUOTA", "at most 1 device")
+    opened.close()
+    flags = ["--spool", str(spool)]
+    listed = CliRunner().invoke(agent, ["rejected", "list", *flags, "--output", "json"])
+    entries = [json.loads(line) for line in listed.output.splitlines()]
+    assert [(e["name"], e["device_id"], e["samples"], e["reason"], e["message"]) for e in entries] == [
+        ("1", device_id, 1, "DEVICE_QUOTA", "at most 1 device"),
+        ("2", device_id, 1, "DEVICE_QUOTA", "at most 1 device"),
     ]
-    path = write_recording(tmp_path / "day.csv", rows)
-    flags = [*replay_flags(path, device_id), "--batch-samples", "4", "--spool", str(tmp_path / "spool")]
-    result = run(server, *flags)
-    assert result.returncode == 1
-    assert result.stdout == f"{path}: 8 samples in 2 batches stored, 4 rejected, 0 dropped\n"
-    assert f"rejected batches are in {tmp_path / 'spool' / 'rejected'}" in result.stderr
-    assert len(list((tmp_path / "spool" / "rejected").glob("*.json"))) == 1
+    exported = CliRunner().invoke(agent, ["rejected", "export", "2", *flags])
+    (row,) = csv.DictReader(exported.output.splitlines())
+    assert (row["device_id"], row["latency_ms"]) == (device_id, "2.0")
+    # The agent's own flag names the spool, too.
+    resent = CliRunner().invoke(agent, [*flags, "rejected", "resend", "1"])
+    assert resent.output == f"1 batch is back in {spool}; the next start of the agent sends it\n"
+    assert Rejected(spool / "rejected").count() == (1, 0)
+    path = recording(tmp_path / "day.csv", 1)
+    result = run(server, *replay_flags(path, device_id), *flags)
+    assert result.returncode == 0, result.stderr
+    assert f"set aside earlier: 1 batch in {spool / 'rejected'}" in result.stdout
+    assert sorted(stored(server, device_id).metrics["latency_ms"]) == [1, 20]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("resend 9", "has set aside no 9; list says what there is"),
+        ("discard", "expected NAMEs as list gives them, or --all"),
+        ("discard --all 1", "expected NAMEs as list gives them, or --all"),
+        ("list --spool nowhere", "Directory 'nowhere' does not exist"),
+    ],
+)
+def test_what_is_not_set_aside_is_a_clear_error(tmp_path: Path, arguments: str, problem: str) -> None:
+    result = CliRunner().invoke(agent, ["--spool", str(tmp_path), "rejected", *arguments.split()])
+    assert result.exit_code == 2
+    assert problem in " ".join(result.output.split())
+
+
+def test_a_running_agents_spool_takes_nothing_back(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, SpoolSettings())
+    result = CliRunner().invoke(agent, ["rejected", "resend", "--spool", str(tmp_path)])
+    spool.close()
+    assert result.exit_code == 1
+    assert f"is in use by another agent (process {os.getpid()})" in result.output
+    assert "or stop that agent first" in result.output
 
 
 def test_settings_come_from_a_file_and_sigterm_delivers(
@@ -128,7 +189,8 @@ def test_second_agent_on_a_spool_is_told_so(server: ServerProcess, tmp_path: Pat
     result = run(server, "--collector", "simulator", "--spool", str(tmp_path))
     spool.close()
     assert result.returncode == 1
-    assert "is in use by another agent" in result.stderr
+    problem = f"the spool {tmp_path} is in use by another agent (process {os.getpid()})"
+    assert f"{problem}; give each agent a --spool of its own" in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -143,6 +205,7 @@ def test_second_agent_on_a_spool_is_told_so(server: ServerProcess, tmp_path: Pat
         ("--collector replay --file {file} --speed fast", "'fast': expected a number above 0, or max"),
         ("--collector replay --file {file} --column latency_ms", "--column 'latency_ms': expected METRIC="),
         ("--collector replay --file {file} --column latency_ms=rtt", "column 'rtt' is not in the header"),
+        ("--collector replay --file {empty}", "empty.csv is empty; expected a line with the columns' names"),
         (
             "--collector replay --file {file} --device-id a --device-id b",
             "--device-id: the collector replay",
@@ -170,7 +233,8 @@ def test_second_agent_on_a_spool_is_told_so(server: ServerProcess, tmp_path: Pat
 )
 def test_wrong_usage_is_told_in_time(tmp_path: Path, flags: str, problem: str) -> None:
     path = recording(tmp_path / "day.csv", 1)
-    arguments = [part.format(file=path) for part in flags.split()]
+    (tmp_path / "empty.csv").touch()
+    arguments = [part.format(file=path, empty=tmp_path / "empty.csv") for part in flags.split()]
     result = CliRunner().invoke(agent, [*arguments, "--spool", str(tmp_path / "spool")])
     assert result.exit_code == 2, result.output
     assert problem in " ".join(result.output.split())

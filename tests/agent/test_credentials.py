@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -103,7 +104,7 @@ async def test_an_expired_token_is_waited_out_and_nothing_is_dropped(
     # Long before it would ask again by itself.
     assert process.stdout is not None
     async with asyncio.timeout(30):
-        refusal = await process.stdout.readuntil(b"UNAUTHENTICATED TOKEN_EXPIRED: told so\n")
+        refusal = await process.stdout.readuntil(b"told so (TOKEN_EXPIRED); ")
         replace(token_file, SECOND)
         await delivered.wait()
     process.terminate()
@@ -111,7 +112,7 @@ async def test_an_expired_token_is_waited_out_and_nothing_is_dropped(
     output = refusal.decode() + output
     assert status == 0, output
     assert seen == [f"Bearer {FIRST}", f"Bearer {SECOND}"]
-    assert "the server refuses; next attempt in 60 s" in output
+    assert f"told so (TOKEN_EXPIRED); put another into {token_file}; next attempt in 60 s" in output
     assert "0 rejected, 0 dropped" in output
     assert str(FIRST) not in output
     assert str(SECOND) not in output
@@ -167,7 +168,7 @@ async def test_a_refused_replay_ends_and_goes_on_with_another_token(
     flags = ("--collector", "replay", "--file", str(path), "--speed", "max", "--token-file", str(token_file))
     status, output = await finish(await start(server, tmp_path, *flags))
     assert status == 1
-    assert "Error: PERMISSION_DENIED TOKEN_BANNED: told so" in output
+    assert f"Error: told so (TOKEN_BANNED); put another into {token_file}\n" in output
     replace(token_file, SECOND)
     status, output = await finish(await start(server, tmp_path, *flags))
     assert status == 0, output
@@ -200,6 +201,91 @@ async def test_a_credential_may_come_from_the_environment(
     status, output = await finish(process)
     assert status == 0, output
     assert value not in output
+
+
+async def test_a_token_of_another_device_is_not_presented_and_samples_wait(
+    server: ScriptedServer, tmp_path: Path, token_file: Path
+) -> None:
+    others, own = minted("device = other"), minted("device = dish site/*")
+    replace(token_file, others)
+    seen: list[str | None] = []
+    delivered = asyncio.Event()
+    server.scenes = [delivery(seen, delivered)]
+    process = await start(server, tmp_path, *SIMULATOR, "--token-file", str(token_file))
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        refusal = await process.stdout.readuntil(b"next attempt in 60 s, or when there is another\n")
+        replace(token_file, own)
+        await delivered.wait()
+        # While one is good, another that is not does not take its place.
+        replace(token_file, others)
+        kept = await process.stdout.readuntil(b"keeping the credential at hand: ")
+    process.terminate()
+    status, output = await finish(process)
+    assert status == 0, output
+    problem = "the token is for --device-id other, not for dish"
+    told = f"samples wait in the spool: {problem} (DEVICE_DENIED); put another into {token_file};"
+    assert told in refusal.decode()
+    assert output.startswith(problem)
+    assert seen == [f"Bearer {own}"]
+    assert str(others) not in refusal.decode() + kept.decode() + output
+
+
+async def test_what_is_left_is_told_at_the_end(
+    server: ScriptedServer, tmp_path: Path, token_file: Path
+) -> None:
+    async def banned(stage: Stage) -> None:
+        await stage.start()
+        assert await stage.read() is not None
+        await stage.fail(grpc.StatusCode.PERMISSION_DENIED, "TOKEN_BANNED")
+
+    server.scenes = [banned]
+    process = await start(server, tmp_path, *SIMULATOR, "--token-file", str(token_file))
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        await process.stdout.readuntil(b"told so (TOKEN_BANNED); ")
+    process.terminate()
+    status, output = await finish(process)
+    assert status == 0, output
+    told = rf"batches that stay in the spool {tmp_path / 'spool'}: [1-9]\d*; the next start sends them"
+    assert re.search(told, output)
+
+
+@pytest.mark.parametrize("collector", ["simulator", "replay"])
+async def test_without_a_credential_it_ends_where_one_is_needed(
+    server: ScriptedServer, tmp_path: Path, collector: str
+) -> None:
+    async def refuses(stage: Stage) -> None:
+        await stage.fail(grpc.StatusCode.UNAUTHENTICATED, "CREDENTIAL_REQUIRED")
+
+    server.scenes = [refuses]
+    path = write_recording(tmp_path / "day.csv", [fjordlink_row()])
+    flags = {"simulator": SIMULATOR, "replay": ("--collector", "replay", "--file", str(path))}[collector]
+    status, output = await finish(await start(server, tmp_path, *flags))
+    assert status == 1
+    problem = "the server asks for a credential: give --token-file FILE, or set SPACELINK_TOKEN"
+    assert output.endswith(f"Error: {problem}\n")
+
+
+@pytest.mark.parametrize("source", ["file", "environment"])
+def test_what_cannot_wait_for_another_token_is_told_at_once(
+    tmp_path: Path, token_file: Path, source: str
+) -> None:
+    others = minted("device = other site/*")
+    replace(token_file, others)
+    path = write_recording(tmp_path / "day.csv", [fjordlink_row()])
+    arguments = ["--spool", str(tmp_path / "spool"), "--device-id", "dish"]
+    if source == "file":
+        arguments += ["--collector", "replay", "--file", str(path), "--token-file", str(token_file)]
+    else:
+        arguments += ["--collector", "simulator"]
+    variables = {"SPACELINK_TOKEN": str(others)} if source == "environment" else {}
+    result = CliRunner().invoke(agent, arguments, env=variables)
+    assert result.exit_code == 2
+    problem = "the token is for --device-id other site/*, not for dish; "
+    remedy = f"put another into {token_file}" if source == "file" else "set SPACELINK_TOKEN or"
+    assert problem + remedy in result.output
+    assert not (tmp_path / "spool").exists()
 
 
 def test_a_credential_that_is_none_is_not_shown(tmp_path: Path) -> None:

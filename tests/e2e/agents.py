@@ -158,8 +158,9 @@ def agent_processes(directory: Path) -> Iterator[StartAgent]:
         spool = directory / f"spool-{recording.device_id}"
         log_file = directory / f"agent-{recording.device_id}.log"
         command = [sys.executable, "-m", "spacelink", "agent", "--collector", "replay", "--speed", "max"]
-        names = ["--server", server.address, "--token-file", str(server.token_file)]
-        names += ["--device-id", recording.device_id]
+        names = ["--server", server.address, "--device-id", recording.device_id]
+        if "--api-key-file" not in flags:
+            names += ["--token-file", str(server.token_file)]
         files = ["--file", str(recording.path), "--spool", str(spool)]
         with log_file.open("ab") as log:
             process = subprocess.Popen([*command, *names, *files, *flags], stdout=log, stderr=log)

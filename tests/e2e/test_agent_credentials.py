@@ -6,7 +6,7 @@ import re
 import signal
 from pathlib import Path
 
-from spacelink import AdminClient, Token
+from spacelink import AdminClient, SpaceLinkClient, Token
 from tests.conftest import EXIT_SECONDS, ServerProcess, StartServer
 from tests.e2e.agents import StartAgent, make_recording, put_secret, simulating, wait_until
 from tests.e2e.batches import stored_samples
@@ -49,15 +49,23 @@ def test_a_banned_agent_keeps_what_it_measures_for_the_next_token(
         assert secret not in server.log
 
 
-def test_batches_of_another_device_than_the_tokens_are_set_aside(
+def test_batches_that_a_key_does_not_allow_wait_for_another_one(
     servers: StartServer, agents: StartAgent, tmp_path: Path
 ) -> None:
     server = servers(tmp_path / "server")
-    own, others = (make_recording(tmp_path, name, 300, seed=3) for name in ("dish-1", "dish-2"))
-    token_file = put_secret(tmp_path / "dish-1.token", narrowed(server, device="dish-1"))
-    agents(server, own, "--token-file", str(token_file)).finish()
-    refused = agents(server, others, "--token-file", str(token_file))
+    recording = make_recording(tmp_path, "dish-2", 300, seed=3)
+    with SpaceLinkClient(server.address, token=server.token, tenant="default") as client:
+        keys = {
+            device: client.generate_api_key(device, scope="telemetry:write", device=device).secret
+            for device in ("dish-1", "dish-2")
+        }
+    key_file = put_secret(tmp_path / "agents.key", keys["dish-1"])
+    flags = ("--api-key-file", str(key_file))
+    refused = agents(server, recording, *flags)
     assert refused.process.wait(EXIT_SECONDS) == 1
-    assert "0 samples in 0 batches stored, 300 rejected, 0 dropped" in refused.log
-    assert "DEVICE_DENIED" in refused.log
-    assert stored_samples(server.data_dir) == {"dish-1": 300}
+    problem = "device 'dish-2' is not in 'dish-1' (DEVICE_DENIED)"
+    assert f"Error: {problem}; put another into {key_file}\n" in refused.log
+    put_secret(key_file, keys["dish-2"])
+    agents(server, recording, *flags).finish()
+    assert stored_samples(server.data_dir) == {"dish-2": 300}
+    assert not (tmp_path / "spool-dish-2" / "rejected").exists()

@@ -33,6 +33,19 @@ async def test_same_request_again(channel: grpc.aio.Channel, server: ServerProce
     assert stored_samples(server.data_dir)[device_id] == 3
 
 
+async def test_same_request_id_for_another_batch(
+    channel: grpc.aio.Channel, server: ServerProcess, device_id: str
+) -> None:
+    """An answer of OK would say that the other batch is stored."""
+    await submit(channel, make_batch(device_id), device_id)
+    for other in (make_batch(device_id, START + HOUR), make_batch(f"{device_id}-2")):
+        error = await failure(submit(channel, other, device_id))
+        assert (error.code, error.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+        assert error.message.startswith("request_id: ")
+    assert await submit(channel, make_batch(device_id), device_id) == 3
+    assert stored_samples(server.data_dir)[device_id] == 3
+
+
 async def test_same_request_many_times_at_once(
     channel: grpc.aio.Channel, server: ServerProcess, device_id: str
 ) -> None:

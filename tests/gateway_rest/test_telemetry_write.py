@@ -37,6 +37,12 @@ def stored(server: ServerProcess, device_id: str) -> TelemetryColumns | None:
         return client.query_telemetry(device_id, as_columns=True).get(device_id)
 
 
+def latencies(server: ServerProcess, device_id: str) -> list[float]:
+    samples = stored(server, device_id)
+    assert samples is not None
+    return [float(value) for value in samples.metrics["latency_ms"]]
+
+
 def test_a_sample_as_older_callers_send_it(http: httpx.Client, server: ServerProcess, device_id: str) -> None:
     response = http.post("/v1/telemetry/send", json={"device_id": device_id, **OLDER})
     assert (response.status_code, response.json()) == (200, {"sample_count": 1})
@@ -109,15 +115,41 @@ def test_a_repeated_request_is_served_once(
     http: httpx.Client, server: ServerProcess, device_id: str, path: str, count: int
 ) -> None:
     key = {"Idempotency-Key": str(uuid.uuid4())}
-    for latency in (1, 2):
-        # Another content: only the key says that it is the same request.
-        samples = [{"device_id": device_id, **OLDER, "latency_ms": latency}]
-        body: Any = samples[0] if path == "send" else [*samples, {"device_id": f"{device_id}-b"}]
+    sample = {"device_id": device_id, **OLDER, "latency_ms": 1}
+    body: Any = sample if path == "send" else [sample, {"device_id": f"{device_id}-b", "latency_ms": None}]
+    for _ in range(2):
         response = http.post(f"/v1/telemetry/{path}", json=body, headers=key)
-        assert response.json() == {"sample_count": count}
-    samples_stored = stored(server, device_id)
-    assert samples_stored is not None
-    assert samples_stored.metrics["latency_ms"].tolist() == [1]
+        assert (response.status_code, response.json()) == (200, {"sample_count": count})
+    assert latencies(server, device_id) == [1]
+
+
+@pytest.mark.parametrize("path", ["send", "batch"])
+def test_a_key_is_not_for_another_request(
+    http: httpx.Client, server: ServerProcess, device_id: str, path: str
+) -> None:
+    """Its caller must not take for stored what is not."""
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    for latency, status in ((1, 200), (2, 409)):
+        sample = {"device_id": device_id, **OLDER, "latency_ms": latency}
+        body: Any = sample if path == "send" else [sample]
+        response = http.post(f"/v1/telemetry/{path}", json=body, headers=key)
+        assert response.status_code == status
+    assert "Idempotency-Key" in response.text
+    assert "REQUEST_ID_REUSED" in response.text
+    assert latencies(server, device_id) == [1]
+
+
+@pytest.mark.parametrize("path", ["send", "batch"])
+def test_samples_without_times_are_stored_once_for_a_key(
+    http: httpx.Client, server: ServerProcess, device_id: str, path: str
+) -> None:
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    for latency in (1, 1, 2):
+        sample = {"device_id": device_id, "latency_ms": latency}
+        body: Any = sample if path == "send" else [sample]
+        response = http.post(f"/v1/telemetry/{path}", json=body, headers=key)
+        assert (response.status_code, response.json()) == (200, {"sample_count": 1})
+    assert latencies(server, device_id) == [1, 2]
 
 
 @pytest.mark.parametrize(

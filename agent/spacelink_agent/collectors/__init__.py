@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from spacelink.columns import TelemetryColumns
+    from spacelink_agent.bad_rows import BadRow
 
 __all__ = ["Chunk", "Collector", "CollectorError"]
 
@@ -20,13 +21,16 @@ class Chunk(NamedTuple):
     """Samples of one device.
 
     Attributes:
-        samples: at least one; no more than a batch is to have.
+        samples: no more than a batch is to have; none only where there are bad
+            rows.
         position: where the collector stands after them, anything JSON can hold;
             None for a collector that has no position.
+        bad: the rows among them that are no samples.
     """
 
     samples: TelemetryColumns
     position: Any = None
+    bad: Sequence[BadRow] = ()
 
 
 class Collector(Protocol):

@@ -52,7 +52,7 @@ class CsvFile:
             self.fingerprint = hashlib.sha256(start.encode()).hexdigest()[:16]
             text.seek(0)
             self._reader = csv.reader(text)
-            self.header = self._cells = next(self._reader, [])
+            self.header = self._cells = next(filter(None, self._reader), [])
 
     @property
     def progress(self) -> float:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from spacelink._names import METRIC_NAME_RULE, is_metric_name
+from spacelink._sample_rules import EARLIEST_NANOS, TIME_RULE, bounds_of, latest_nanos
 from spacelink._times import nanos
 from spacelink.columns import METRICS, TelemetryColumns, status_number
 from spacelink_agent.collectors import CollectorError
@@ -22,6 +24,11 @@ STATUS = "status"
 
 _RULE = re.compile(r"(?P<name>[^=]+)=(?P<column>.+?)(?:(?P<operator>[*/])(?P<operand>[0-9.+-][0-9.eE+-]*))?")
 _LARGEST = float(np.finfo(np.float32).max)
+
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+# Nanoseconds in the units of a time that is a number. From 1990 on, a number is
+# a time of today or before in one of them at most.
+_UNITS = (1_000_000_000, 1_000_000, 1_000, 1)
 
 # The header of FjordLink's files is recognised by these.
 _FJORDLINK = {"timestamp", "state", "pop_ping_latency_ms", "pop_ping_drop_rate", "downlink_throughput_bps"}
@@ -56,6 +63,11 @@ class Rule:
     factor: float = 1.0
     divisor: float = 1.0
 
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether a cell is the metric's value."""
+        return self.factor == self.divisor == 1
+
     @classmethod
     def parse(cls, text: str) -> Rule:
         """Read METRIC=CSV_COLUMN, with *FACTOR or /DIVISOR behind it where units differ.
@@ -69,6 +81,8 @@ class Rule:
         name, column, operator, operand = match.group("name", "column", "operator", "operand")
         if not is_metric_name(name):
             raise ValueError(f"metric {name!r}: expected time, status or {METRIC_NAME_RULE}")
+        if operator and name in (TIME, STATUS):
+            raise ValueError(f"{text!r}: {name} takes no factor; the unit of a time is known by its size")
         scale = _scale(text, operand) if operator else 1.0
         return cls(name, column, divisor=scale) if operator == "/" else cls(name, column, factor=scale)
 
@@ -114,7 +128,13 @@ class ColumnMap:
                 raise CollectorError(f"column {rule.column!r} is not in the header: {', '.join(header)}")
         if TIME not in by_name:
             raise CollectorError(
-                f"no column for the time; name one with time=..., out of {', '.join(header)}"
+                "no column for the time; expected one named time or timestamp, "
+                f"or --column time=NAME with a name out of {', '.join(header)}"
+            )
+        if len(by_name) == 1:
+            raise CollectorError(
+                "no column for any metric; expected some named like metrics, "
+                f"or --column METRIC=NAME with names out of {', '.join(header)}"
             )
         self._time = header.index(by_name.pop(TIME).column)
         status = by_name.pop(STATUS, None)
@@ -139,6 +159,7 @@ class ColumnMap:
     def columns(self, device_id: str, rows: Sequence[Row]) -> TelemetryColumns:
         """Make columns of rows."""
         values = np.array([row.values for row in rows], np.float64).astype(np.float32)
+        values = values.reshape(len(rows), len(self._metrics))
         return TelemetryColumns(
             device_id,
             np.array([row.time for row in rows], np.int64),
@@ -162,7 +183,18 @@ def _default_rules(header: Sequence[str]) -> list[Rule]:
 
 
 def _nanos(cell: str) -> int:
-    return int(cell) if cell.isdecimal() else nanos(cell)
+    """Read a time: RFC 3339, or a number of seconds, ms, µs or ns since 1970."""
+    cell = cell.strip()
+    latest = latest_nanos()
+    if _NUMBER.fullmatch(cell):
+        for unit in _UNITS:
+            if EARLIEST_NANOS <= (time := int(Decimal(cell) * unit)) <= latest:
+                return time
+        raise ValueError(f"{cell}: expected seconds, ms, µs or ns since 1970, {TIME_RULE}")
+    time = nanos(cell)
+    if not EARLIEST_NANOS <= time <= latest:
+        raise ValueError(f"{cell}: expected a time {TIME_RULE}")
+    return time
 
 
 def _status(cell: str) -> int:
@@ -190,4 +222,8 @@ def _value(rule: Rule, cell: str) -> float:
         raise ValueError(f"column {rule.column}: expected a number, got {cell!r}") from None
     if abs(value) > _LARGEST:
         raise ValueError(f"column {rule.column}: {cell} does not fit into a float32")
+    bounds = bounds_of(rule.name)
+    if not bounds.holds(value):
+        scaled = "" if rule.is_plain else f" makes {rule.name} {value:g}, which"
+        raise ValueError(f"column {rule.column}: {cell}{scaled} is out of range; expected {bounds.text}")
     return value

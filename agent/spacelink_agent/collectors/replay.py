@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from spacelink_agent.bad_rows import BadRow
 from spacelink_agent.collectors import Chunk, CollectorError
 from spacelink_agent.collectors._csv_file import open_csv
 from spacelink_agent.collectors.column_map import ColumnMap
@@ -19,13 +21,17 @@ if TYPE_CHECKING:
 
 # Shorter waits are saved up: a timer is not more exact than a few milliseconds.
 _SHORTEST_WAIT = 0.01
+# Where so many rows from the beginning on are all bad, it is not the rows that
+# are wrong but what the columns are taken for.
+_TRIAL_ROWS = 100
 
 
 class Replay:
     """Yields the rows of a CSV file, which may be compressed with gzip.
 
     Times are the file's, whatever the speed. The file is read as it is needed
-    and never held as a whole.
+    and never held as a whole. A row that is no sample a server would store is
+    told of in its chunk, and the replay goes on.
 
     Args:
         path: the file.
@@ -41,7 +47,8 @@ class Replay:
         skipped_rows: how many rows earlier runs had read.
 
     Raises:
-        CollectorError: the file cannot be read, or columns are missing.
+        CollectorError: the file cannot be read, has no rows, or columns are
+            missing.
     """
 
     def __init__(
@@ -55,14 +62,15 @@ class Replay:
         self.progress = 0.0
         self.skipped_rows = 0
         with open_csv(path) as file:
-            self._map = ColumnMap(file.header, rules)
+            self._map = _map_of(file, path, rules)
             self.source = f"replay:{device_id}:{file.fingerprint}"
 
     async def collect(self, position: Any) -> AsyncGenerator[Chunk]:
         """Yield the rows after a position, and end.
 
         Raises:
-            CollectorError: a row is malformed; those before it were yielded.
+            CollectorError: the file cannot be read on; the rows before that were
+                yielded. Or all rows at its beginning are bad; none was yielded.
         """
         with open_csv(self._path) as file:
             if position is not None:
@@ -70,9 +78,9 @@ class Replay:
                 self.skipped_rows = position["rows"]
             pacer = _Pacer(self._speed)
             pending: list[_Entry] = []
-            entries = _Entries(file, self._map)
-            for entry in entries:
-                wait = pacer.wait(entry.row.time)
+            entries = _Entries(file, self._map, self._device_id)
+            for entry in iter(entries) if position is not None else self._tried(iter(entries)):
+                wait = 0.0 if entry.row is None else pacer.wait(entry.row.time)
                 if pending and (wait > 0 or len(pending) == self._chunk_rows):
                     self.progress = file.progress
                     yield self._chunk(pending)
@@ -86,37 +94,67 @@ class Replay:
             if entries.failure is not None:
                 raise entries.failure
 
+    def _tried(self, entries: Iterator[_Entry]) -> Iterator[_Entry]:
+        """Give the entries if there is a good one among the first."""
+        first = list(islice(entries, _TRIAL_ROWS))
+        bad = [entry.bad for entry in first if entry.bad is not None]
+        if bad and len(bad) == len(first):
+            raise CollectorError(f"none of the first {len(bad)} rows of {self._path} can be stored: {bad[0]}")
+        yield from first
+        yield from entries
+
     def _chunk(self, entries: Sequence[_Entry]) -> Chunk:
-        columns = self._map.columns(self._device_id, [entry.row for entry in entries])
-        return Chunk(columns, entries[-1].position)
+        rows = [entry.row for entry in entries if entry.row is not None]
+        bad = [entry.bad for entry in entries if entry.bad is not None]
+        return Chunk(self._map.columns(self._device_id, rows), entries[-1].position, bad)
+
+
+def _map_of(file: CsvFile, path: Path, rules: Sequence[Rule]) -> ColumnMap:
+    if not file.header:
+        raise CollectorError(f"{path} is empty; expected a line with the columns' names, and rows")
+    try:
+        columns = ColumnMap(file.header, rules)
+    except CollectorError as error:
+        raise CollectorError(f"{path}: {error}") from None
+    if file.next_row() is None:
+        raise CollectorError(f"{path} has the columns' names, but no rows below them; expected some")
+    return columns
 
 
 class _Entry(NamedTuple):
-    """A row and the place behind it."""
+    """A row of the file, good or bad, and the place behind it."""
 
-    row: Row
+    row: Row | None
+    bad: BadRow | None
     position: RowPosition
 
 
 class _Entries:
-    """The entries of a file; a failure ends them and is kept for later.
+    """The entries of a file; a failure to read on ends them and is kept for later.
 
     What was read before it is to be delivered first.
     """
 
-    def __init__(self, file: CsvFile, columns: ColumnMap) -> None:
+    def __init__(self, file: CsvFile, columns: ColumnMap, device_id: str) -> None:
         self.failure: CollectorError | None = None
         self._file = file
         self._map = columns
+        self._device_id = device_id
 
     def __iter__(self) -> Iterator[_Entry]:
         try:
             while (cells := self._file.next_row()) is not None:
-                yield _Entry(self._map.row(cells), self._file.position)
+                yield self._entry(cells)
         except CollectorError as error:
             self.failure = error
+
+    def _entry(self, cells: Sequence[str]) -> _Entry:
+        file = self._file
+        try:
+            return _Entry(self._map.row(cells), None, file.position)
         except ValueError as error:
-            self.failure = CollectorError(f"{self._file.line}: {error}")
+            named = dict(zip_longest(file.header, cells[: len(file.header)], fillvalue=""))
+            return _Entry(None, BadRow(self._device_id, file.line, named, str(error)), file.position)
 
 
 class _Pacer:

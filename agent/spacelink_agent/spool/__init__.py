@@ -2,7 +2,17 @@
 
 from spacelink_agent.spool.counters import Counters
 from spacelink_agent.spool.errors import SpoolError
+from spacelink_agent.spool.rejected import Rejected, RejectedEntry
 from spacelink_agent.spool.spool import FullPolicy, Spool, SpoolSettings
 from spacelink_agent.spool.state import Position
 
-__all__ = ["Counters", "FullPolicy", "Position", "Spool", "SpoolError", "SpoolSettings"]
+__all__ = [
+    "Counters",
+    "FullPolicy",
+    "Position",
+    "Rejected",
+    "RejectedEntry",
+    "Spool",
+    "SpoolError",
+    "SpoolSettings",
+]

@@ -16,6 +16,7 @@ class Counters:
         acked_samples: samples in them.
         rejected_batches: batches the server will never store.
         rejected_samples: samples in them.
+        bad_rows: rows that never came into a batch, for they are no samples.
         dropped_samples: samples given up because the spool or the disk was full,
             or the disk failed.
     """
@@ -26,4 +27,5 @@ class Counters:
     acked_samples: int = 0
     rejected_batches: int = 0
     rejected_samples: int = 0
+    bad_rows: int = 0
     dropped_samples: int = 0

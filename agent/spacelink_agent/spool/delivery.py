@@ -6,11 +6,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from spacelink.errors import UnavailableError
+from spacelink.columns import TelemetryColumns
+from spacelink.errors import PermissionDeniedError, UnavailableError
 from spacelink.uplink import Batch, Dropped
 from spacelink_agent.spool.identity import StreamIdentity
 from spacelink_agent.spool.record import DamagedRecordError
-from spacelink_agent.spool.rejected import RejectedBatches
 from spacelink_agent.spool.state import acked_record
 
 if TYPE_CHECKING:
@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from spacelink.v1.telemetry_pb2 import IngestReady
     from spacelink.v1.telemetry_pb2 import RejectedBatch as Rejected
     from spacelink_agent.spool.journal import Journal
+    from spacelink_agent.spool.rejected import Rejected as Directory
     from spacelink_agent.spool.state import DroppedRange
 
 # A disk that fails to sync is asked again after this long; it may need an
 # operator, so sooner would only fill its own log.
 _SYNC_RETRY_SECONDS = 1.0
+
+# It is the credential that is wrong then, and not the batch.
+_DENIED = "DEVICE_DENIED"
 
 _logger = logging.getLogger(__name__)
 
@@ -39,13 +43,17 @@ class Delivery:
         directory: the spool's directory.
         journal: where the batches are.
         identity: the stream that they belong to.
+        rejected: where batches go that the server will never store.
     """
 
-    def __init__(self, directory: Path, journal: Journal, identity: StreamIdentity) -> None:
+    def __init__(
+        self, directory: Path, journal: Journal, identity: StreamIdentity, rejected: Directory
+    ) -> None:
         self._directory = directory
         self._journal = journal
         self._identity = identity
-        self._rejected = RejectedBatches(directory / "rejected")
+        self._rejected = rejected
+        self._last_reason = ""
         # Up to here batches are durable; after a restart nobody knows.
         self._synced = journal.state.committed
 
@@ -72,7 +80,8 @@ class Delivery:
         if committed < journal.state.committed:
             lost = journal.state.committed - committed
             _logger.warning("the server lost %d batches; sending them again", lost)
-        self.acked(ready.committed_sequence, ready.rejected)
+        # What was denied before may have been another credential's.
+        self._take_acks(ready.committed_sequence, ready.rejected)
         journal.handed = committed
         return True
 
@@ -99,7 +108,18 @@ class Delivery:
         return True
 
     def acked(self, committed_sequence: int, rejected: Sequence[Rejected]) -> None:
-        """Let go of what the server has; keep aside what it will never store."""
+        """Let go of what the server has; keep aside what it will never store.
+
+        Raises:
+            PermissionDeniedError: the credential is not good for a device; its
+                batches have been numbered anew, to be sent with another one.
+        """
+        self._take_acks(committed_sequence, rejected)
+        for each in rejected:
+            if each.reason == _DENIED:
+                raise PermissionDeniedError(each.message, reason=each.reason)
+
+    def _take_acks(self, committed_sequence: int, rejected: Sequence[Rejected]) -> None:
         base = self._identity.base
         self._advance(committed_sequence + base, {each.sequence + base: each for each in rejected})
 
@@ -174,6 +194,8 @@ class Delivery:
             file = self._journal.log.file_of(sequence)
             if file.is_lost(sequence):
                 continue
+            if sequence in rejected and rejected[sequence].reason == _DENIED and self._requeue(sequence):
+                continue
             if sequence in rejected:
                 counters.rejected_batches += 1
                 counters.rejected_samples += file.samples(sequence)
@@ -191,8 +213,27 @@ class Delivery:
                 counters.acked_samples += each.in_doubt
                 counters.acked_batches += each.last - each.first + 1
 
+    def _requeue(self, sequence: int) -> bool:
+        """Give a batch another number; False if that is not possible."""
+        journal = self._journal
+        try:
+            samples = TelemetryColumns.decode(journal.log.file_of(sequence).read(sequence).body)
+            if not journal.add_batch(samples):
+                return False
+            # The file with the old number may be deleted next.
+            journal.log.sync_now(self._synced)
+        except (OSError, ValueError) as error:
+            _logger.warning("batch %d cannot be numbered anew: %s", sequence, error)
+            return False
+        return True
+
     def _set_aside(self, sequence: int, rejected: Rejected) -> None:
-        _logger.error("the server rejected batch %d: %s: %s", sequence, rejected.reason, rejected.message)
+        # Whatever ails one batch may ail all that follow.
+        level = logging.DEBUG if rejected.reason == self._last_reason else logging.ERROR
+        self._last_reason = rejected.reason
+        _logger.log(
+            level, "the server rejected batch %d: %s: %s", sequence, rejected.reason, rejected.message
+        )
         try:
             data = self._journal.log.file_of(sequence).read(sequence).body
         except (OSError, DamagedRecordError) as error:

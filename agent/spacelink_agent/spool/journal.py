@@ -6,9 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from spacelink.columns import TelemetryColumns, concatenate
 from spacelink_agent.spool.counters import Counters
 from spacelink_agent.spool.log import Log
-from spacelink_agent.spool.state import dropped_record
+from spacelink_agent.spool.state import batch_record, dropped_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,6 +89,17 @@ class Journal:
         """Apply a record that tells of a fact; if it cannot be written, a restart finds out anew."""
         if not self.write(record):
             self.state.apply(record)
+
+    def cut(self, device_id: str) -> bool:
+        """Make a batch of a device's samples; False if the disk does not take it: a later call will."""
+        if device_id not in self.state.open:
+            return True
+        parts = [TelemetryColumns.decode(part) for part in self.state.open[device_id].parts]
+        return self.write(batch_record(self.state.next_sequence, concatenate(parts)))
+
+    def add_batch(self, samples: TelemetryColumns) -> bool:
+        """Make a batch of samples, behind those of the device that are in none; False: see cut."""
+        return self.cut(samples.device_id) and self.write(batch_record(self.state.next_sequence, samples))
 
     def rotate_if_large(self) -> None:
         """Go on in a new file when the current one is large enough."""

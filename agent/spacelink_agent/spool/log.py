@@ -101,17 +101,29 @@ class Log:
         Raises:
             OSError: the disk failed.
         """
-        files = [file for file in self._files if file.last_sequence > after]
         newest = int(self._files[-1].path.stem)
-        # Duplicates, so that a file may be deleted while it is being synced.
-        descriptors = [os.dup(file.fd) for file in files]
-        if newest > self._entered:
-            descriptors.append(os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        descriptors = self._unsynced(after)
         through = self._files[-1].last_sequence
         # Shielded: the thread has to get to closing them.
         await asyncio.shield(asyncio.to_thread(_sync_and_close, descriptors))
         self._entered = max(self._entered, newest)
         return through
+
+    def sync_now(self, after: int) -> None:
+        """Make the batches after a sequence durable before this returns; for what happens seldom.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        _sync_and_close(self._unsynced(after))
+
+    def _unsynced(self, after: int) -> list[int]:
+        files = [file for file in self._files if file.last_sequence > after]
+        # Duplicates, so that a file may be deleted while it is being synced.
+        descriptors = [os.dup(file.fd) for file in files]
+        if int(self._files[-1].path.stem) > self._entered:
+            descriptors.append(os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        return descriptors
 
     def close(self) -> None:
         """Close all files."""

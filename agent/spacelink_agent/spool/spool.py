@@ -12,18 +12,22 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
-from spacelink.columns import TelemetryColumns, concatenate
+from spacelink_agent.bad_rows import without_bad_rows
 from spacelink_agent.spool.delivery import Delivery
 from spacelink_agent.spool.errors import SpoolError
 from spacelink_agent.spool.identity import StreamIdentity, lock
 from spacelink_agent.spool.journal import Journal
 from spacelink_agent.spool.recovery import recover
-from spacelink_agent.spool.state import batch_record, dropped_record, samples_record
+from spacelink_agent.spool.rejected import Rejected
+from spacelink_agent.spool.state import batch_record, dropped_record, position_record, samples_record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from spacelink.columns import TelemetryColumns
     from spacelink.uplink import BatchSource
+    from spacelink_agent.bad_rows import BadRow
     from spacelink_agent.spool.counters import Counters
     from spacelink_agent.spool.logfile import LogFile
     from spacelink_agent.spool.record import Record
@@ -32,6 +36,9 @@ if TYPE_CHECKING:
 # How often a disk that was full is tried again; it is freed by people or by
 # other programs, and neither tells.
 _RETRY_SECONDS = 1.0
+
+# So many bad rows are told of one by one; all are set aside.
+_TOLD_ROWS = 10
 
 _logger = logging.getLogger(__name__)
 
@@ -71,6 +78,9 @@ class Spool:
         directory: where the spool is or is to be made.
         settings: how it works.
 
+    Attributes:
+        rejected: what the server will never store.
+
     Raises:
         SpoolError: it cannot be opened; the text says why.
     """
@@ -78,6 +88,7 @@ class Spool:
     def __init__(self, directory: Path, settings: SpoolSettings) -> None:
         self._settings = settings
         self._is_full = False
+        self.rejected = Rejected(directory / "rejected")
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = lock(directory)
@@ -96,7 +107,7 @@ class Spool:
         identity = StreamIdentity.load(directory)
         if identity is None:
             identity = StreamIdentity.create(directory, self._journal.state.committed)
-        self._delivery = Delivery(directory, self._journal, identity)
+        self._delivery = Delivery(directory, self._journal, identity, self.rejected)
 
     @property
     def source(self) -> BatchSource:
@@ -122,17 +133,32 @@ class Spool:
         """Tell where a collector stood after its last spooled samples; None: it never was here."""
         return self._journal.state.positions.get(source)
 
-    async def append(self, samples: TelemetryColumns, source: str = "", position: Position = None) -> None:
+    async def append(
+        self,
+        samples: TelemetryColumns,
+        source: str = "",
+        position: Position = None,
+        bad: Sequence[BadRow] = (),
+    ) -> None:
         """Write samples to disk, and where their collector stands after them.
 
         When this returns they are there, or dropped as the settings say.
-        FullPolicy.BLOCK waits for room instead.
+        FullPolicy.BLOCK waits for room instead. What no server would store is
+        set aside.
 
         Args:
-            samples: at least one.
+            samples: some, unless there are bad rows.
             source: names the collector if it has a position.
             position: anything JSON can hold.
+            bad: rows that are no samples.
         """
+        samples, wrong = without_bad_rows(samples)
+        if bad or wrong:
+            self._set_aside(source, [*bad, *wrong])
+        if not len(samples):
+            if source:
+                self._journal.note(position_record(self._journal.state.committed, source, position))
+            return
         while not self._try_append(samples, source, position):
             self._journal.freed.clear()
             with suppress(TimeoutError):
@@ -146,6 +172,27 @@ class Spool:
             await asyncio.sleep(min(self._settings.batch_age / 10, _RETRY_SECONDS))
             self._cut_old(self._settings.batch_age)
 
+    def put_back(self, samples: TelemetryColumns) -> bool:
+        """Take in a batch that was set aside; it is durable when this returns.
+
+        What still is wrong with it is set aside again, as rows.
+
+        Returns:
+            False if there is no room for it, or the disk does not take it.
+        """
+        journal = self._journal
+        samples, wrong = without_bad_rows(samples)
+        if len(samples):
+            if not (journal.has_room(len(samples.encode())) and journal.add_batch(samples)):
+                return False
+            try:
+                journal.log.sync_now(journal.state.committed)
+            except OSError:
+                return False
+        if wrong:
+            self._set_aside("", wrong)
+        return True
+
     def finish(self) -> None:
         """Cut everything; no samples may come after this."""
         self._journal.is_closed = True
@@ -156,6 +203,15 @@ class Spool:
         """Close all files and let go of the lock."""
         self._journal.log.close()
         os.close(self._lock)
+
+    def _set_aside(self, source: str, rows: Sequence[BadRow]) -> None:
+        counters = self._journal.counters
+        for row in rows[: max(0, _TOLD_ROWS - counters.bad_rows)]:
+            _logger.error("set aside: %s", row)
+        if counters.bad_rows <= _TOLD_ROWS < counters.bad_rows + len(rows):
+            _logger.error("more rows are set aside; see %s", self.rejected.rows_of(source))
+        counters.bad_rows += len(rows)
+        self.rejected.keep_rows(source, rows)
 
     def _try_append(self, samples: TelemetryColumns, source: str, position: Position) -> bool:
         journal = self._journal
@@ -180,21 +236,15 @@ class Spool:
     def _cut_if_full(self, device_id: str) -> None:
         samples = self._journal.state.open.get(device_id)
         if samples is not None and samples.samples >= self._settings.batch_samples:
-            self._cut(device_id)
+            self._journal.cut(device_id)
 
     def _cut_old(self, age: float) -> None:
         latest = time.monotonic() - (0 if self._journal.is_closed else age)
         for device_id, samples in list(self._journal.state.open.items()):
             if samples.since <= latest:
-                self._cut(device_id)
+                self._journal.cut(device_id)
         if self._journal.is_closed:
             self._journal.report_lost()
-
-    def _cut(self, device_id: str) -> None:
-        """Make a batch of a device's samples; if the disk is full, a later call will."""
-        state = self._journal.state
-        parts = [TelemetryColumns.decode(part) for part in state.open[device_id].parts]
-        self._journal.write(batch_record(state.next_sequence, concatenate(parts)))
 
     def _make_room(self, size: int) -> bool:
         journal = self._journal

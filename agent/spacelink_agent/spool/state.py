@@ -197,6 +197,11 @@ def acked_record(sequence: int) -> Record:
     return Record(Kind.ACKED, {"sequence": sequence})
 
 
+def position_record(committed: int, source: str, position: Position) -> Record:
+    """Record where a collector stands that found nothing to spool; the cursor is only repeated."""
+    return Record(Kind.ACKED, {"sequence": committed} | _position(source, position))
+
+
 def dropped_record(first: int, last: int, samples: int) -> Record:
     """Record that numbers are lost: pending ones, or the next ones for samples never numbered."""
     return Record(Kind.DROPPED, {"first": first, "last": last, "samples": samples})

@@ -139,6 +139,10 @@ class Device(_Names):
     __slots__ = ()
     key = "device"
 
+    def covers(self, device_id: str) -> bool:
+        """Tell whether a device is in the list."""
+        return isinstance(self._check_names((device_id,)), Success)
+
     def check(self, call: CallContext) -> Success | Failure:
         return self._check_names(call.devices)
 

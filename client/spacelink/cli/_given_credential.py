@@ -62,6 +62,9 @@ class GivenCredential:
     file: str = ""
     text: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.place} {self.file}".rstrip()
+
     def read(self) -> str:
         """Give the secret.
 
@@ -95,7 +98,7 @@ class GivenCredential:
             return _secret_itself(self.place)
         # Behind the name of what it is for.
         problem = str(error).rpartition(f"{self.kind}: ")[2]
-        return f"{' '.join(filter(None, (self.place, self.file)))}: not {_EXPECTED[self.kind]}: {problem}"
+        return f"{self}: not {_EXPECTED[self.kind]}: {problem}"
 
 
 def take_credential(settings: dict[str, Any]) -> GivenCredential | None:

@@ -453,9 +453,11 @@ class SubmitTelemetryRequest(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Makes the call safe to repeat: calls with the same request_id store the
-    batch once. Chosen by the caller, 1 to 128 characters out of letters,
-    digits and . _ : / @ + -, a UUID for example. Empty: every call stores.
+    """Makes the call safe to repeat: calls with the same request_id and batch
+    store it once; with another batch they are refused (ALREADY_EXISTS,
+    REQUEST_ID_REUSED). Chosen by the caller, 1 to 128 characters out of
+    letters, digits and . _ : / @ + -, a UUID for example; remembered for 7
+    days. Empty: every call stores.
     """
     @_builtins.property
     def batch(self) -> Global___TelemetryBatch:

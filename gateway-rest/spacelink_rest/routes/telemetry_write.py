@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+import hashlib
+import time
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from fastapi import APIRouter, Body
 from pydantic import BaseModel, Field
 
 from spacelink.errors import SpaceLinkError
-from spacelink.v1.telemetry_pb2 import SubmitTelemetryRequest
+from spacelink.v1.telemetry_pb2 import SubmitTelemetryRequest, TelemetryBatch
 from spacelink_rest.caller import CallerParam
 from spacelink_rest.documentation import CREDENTIALS
 from spacelink_rest.names import in_sample
@@ -59,8 +61,8 @@ async def send_telemetry(
     idempotency_key: IdempotencyKey = "",
 ) -> Stored:
     """Store one sample; the answer means committed to disk."""
-    request = SubmitTelemetryRequest(batch=batches_of([sample])[0], request_id=idempotency_key)
-    return Stored(sample_count=await _submit(caller, data, request))
+    (part,) = _parts([sample], idempotency_key)
+    return Stored(sample_count=await _submit(caller, data, part))
 
 
 @router.post("/batch")
@@ -78,37 +80,67 @@ async def send_batch(
     devices apart. After an error, sending all of it again is safe: queries give
     equal samples once.
     """
-    requests = [
-        SubmitTelemetryRequest(batch=batch, request_id=derived_key(idempotency_key, batch.device_id))
-        for batch in batches_of(samples)
-    ]
+    parts = _parts(samples, idempotency_key)
     slots = asyncio.Semaphore(_CONCURRENT_CALLS)
 
-    async def submit(request: SubmitTelemetryRequest) -> int:
+    async def submit(part: _Part) -> int:
         async with slots:
-            return await _submit(caller, data, request)
+            return await _submit(caller, data, part)
 
-    answers = await asyncio.gather(*map(submit, requests), return_exceptions=True)
-    return Stored(sample_count=_all_or_error(requests, answers))
+    answers = await asyncio.gather(*map(submit, parts), return_exceptions=True)
+    return Stored(sample_count=_all_or_error(parts, answers))
 
 
-async def _submit(caller: CallerParam, data: Data, request: SubmitTelemetryRequest) -> int:
+class _Part(NamedTuple):
+    """A request's samples of one device.
+
+    Attributes:
+        batch: the samples.
+        request_id: the same where the part is sent again; may be empty.
+        is_timed: all samples came with their times.
+    """
+
+    batch: TelemetryBatch
+    request_id: str
+    is_timed: bool
+
+
+def _parts(samples: Sequence[Sample], key: str) -> list[_Part]:
+    batches = batches_of(samples, time.time_ns())
+    if not key:
+        return [_Part(batch, "", is_timed=True) for batch in batches]
+    return [_part(*both, key) for both in zip(batches, batches_of(samples, 0), strict=True)]
+
+
+def _part(batch: TelemetryBatch, as_sent: TelemetryBatch, key: str) -> _Part:
+    is_timed = batch.time_unix_nano == as_sent.time_unix_nano
+    # The server takes a request_id with another batch for a mistake. Samples
+    # without times become another one each time they come, so what they were
+    # before is told by the request_id.
+    content = "" if is_timed else hashlib.sha256(as_sent.SerializeToString(deterministic=True)).hexdigest()
+    return _Part(batch, derived_key(key, f"{batch.device_id} {content}"), is_timed)
+
+
+async def _submit(caller: CallerParam, data: Data, part: _Part) -> int:
+    request = SubmitTelemetryRequest(batch=part.batch, request_id=part.request_id)
     try:
         response = await caller.call(data.telemetry.SubmitTelemetry, request)
     except SpaceLinkError as error:
+        if error.reason == "REQUEST_ID_REUSED" and not part.is_timed:
+            return len(part.batch.time_unix_nano)
         raise in_sample(error) from None
     count: int = response.sample_count
     return count
 
 
-def _all_or_error(requests: Sequence[SubmitTelemetryRequest], answers: Sequence[int | BaseException]) -> int:
+def _all_or_error(parts: Sequence[_Part], answers: Sequence[int | BaseException]) -> int:
     for answer in answers:
         if isinstance(answer, BaseException) and not isinstance(answer, SpaceLinkError):
             raise answer
     committed = sum(answer for answer in answers if isinstance(answer, int))
     errors = {
-        request.batch.device_id: answer
-        for request, answer in zip(requests, answers, strict=True)
+        part.batch.device_id: answer
+        for part, answer in zip(parts, answers, strict=True)
         if isinstance(answer, SpaceLinkError)
     }
     if errors:

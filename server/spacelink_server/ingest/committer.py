@@ -22,6 +22,7 @@ from spacelink_server.storage.store import (
     StreamKey,
     StreamPosition,
     Submission,
+    Submitted,
 )
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class _Call(Generic[_Request, _Answer]):
     put_at: float = 0.0
 
 
-_Item: TypeAlias = _Batch | _Call[Submission, bool] | _Call[StreamKey, StreamPosition]
+_Item: TypeAlias = _Batch | _Call[Submission, Submitted] | _Call[StreamKey, StreamPosition]
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class _Group:
     """
 
     advances: dict[CommitListener, StreamAdvance] = field(default_factory=dict)
-    submissions: list[_Call[Submission, bool]] = field(default_factory=list)
+    submissions: list[_Call[Submission, Submitted]] = field(default_factory=list)
     opens: list[_Call[StreamKey, StreamPosition]] = field(default_factory=list)
     dropped: Counter[CommitListener] = field(default_factory=Counter)
     size: int = 0
@@ -183,17 +184,14 @@ class Committer:
         self._put(call)
         return await call.answer
 
-    async def submit(self, submission: Submission, size: int) -> bool:
+    async def submit(self, submission: Submission, size: int) -> Submitted:
         """Store segments once for their request_id.
-
-        Returns:
-            False where the request_id was stored before.
 
         Raises:
             StoreUnavailableError: the store failed.
         """
         await self.room()
-        call: _Call[Submission, bool] = _Call(submission, _future(), size)
+        call: _Call[Submission, Submitted] = _Call(submission, _future(), size)
         self._put(call)
         return await call.answer
 
@@ -290,9 +288,9 @@ class Committer:
             else:
                 fenced.append(listener)
                 listener.fenced()
-        for submission, stored in zip(group.submissions, result.stored, strict=True):
-            _answer(submission.answer, stored)
-            if stored:
+        for submission, submitted in zip(group.submissions, result.submitted, strict=True):
+            _answer(submission.answer, submitted)
+            if submitted is Submitted.STORED:
                 self._feed.publish(submission.request.tenant_id, submission.request.segments)
                 self.counts.add_batches(1, submission.request.segments)
         for opened, position in zip(group.opens, result.positions, strict=True):

@@ -7,7 +7,6 @@ those of all batches that are committed with it.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
@@ -16,18 +15,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import numpy as np
 
 from spacelink._names import IDENTIFIER_RULE, METRIC_NAME_RULE, is_identifier, is_metric_name
+from spacelink._sample_rules import (
+    EARLIEST_NANOS,
+    FINITE,
+    NOT_NEGATIVE,
+    PERCENTS,
+    STATUS_RULE,
+    STATUSES,
+    TIME_RULE,
+    bounds_of,
+    latest_nanos,
+)
 from spacelink.columns import METRICS, TelemetryColumns, merge
-from spacelink.v1.telemetry_pb2 import DeviceStatus
 from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
 from spacelink_server.storage.store import REJECTIONS_KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-# 1990-01-01T00:00:00Z. Earlier times come from clocks that were never set.
-_EARLIEST_NANOS = 631_152_000 * 1_000_000_000
-# A terminal's clock may be off by a time zone, not by more.
-_LEAD_NANOS = 86_400 * 1_000_000_000
 
 _MAX_EXTRA = 64
 
@@ -35,14 +39,10 @@ _MAX_EXTRA = 64
 # a year of hourly samples, and less than the event loop would notice.
 _MAX_SEGMENTS = 10_000
 
-_PERCENTS = ("packet_loss_percent", "obstruction_percent")
-_NOT_NEGATIVE = ("latency_ms", "jitter_ms", "downlink_mbps", "uplink_mbps")
-_ANY_FINITE = tuple(name for name in METRICS if name not in _PERCENTS + _NOT_NEGATIVE)
-_PERCENTS_OF = attrgetter(*_PERCENTS)
-_NOT_NEGATIVE_OF = attrgetter(*_NOT_NEGATIVE)
+_ANY_FINITE = tuple(name for name in METRICS if name not in PERCENTS + NOT_NEGATIVE)
+_PERCENTS_OF = attrgetter(*PERCENTS)
+_NOT_NEGATIVE_OF = attrgetter(*NOT_NEGATIVE)
 _ANY_FINITE_OF = attrgetter(*_ANY_FINITE)
-
-_STATUS_BYTES = bytes(DeviceStatus.values())
 
 
 class InvalidBatchError(Exception):
@@ -80,20 +80,6 @@ class Limits:
     # default. The server takes messages twice as large, to answer a batch that
     # is too large with a rejection and not with the end of the stream.
     max_batch_bytes: int = 4_000_000
-
-
-class _Bounds(NamedTuple):
-    low: float
-    high: float
-    text: str
-
-
-_LARGEST = float(np.finfo(np.float32).max)
-_FINITE_BOUNDS = _Bounds(-_LARGEST, _LARGEST, "finite values, or NaN for a missing one")
-_BOUNDS = {
-    **dict.fromkeys(_PERCENTS, _Bounds(0, 100, "values from 0 to 100, or NaN for a missing one")),
-    **dict.fromkeys(_NOT_NEGATIVE, _Bounds(0, _LARGEST, "finite values from 0, or NaN for a missing one")),
-}
 
 
 class WellFormedBatch(NamedTuple):
@@ -199,7 +185,7 @@ def _spans(batches: Sequence[WellFormedBatch]) -> list[tuple[int, int]] | None:
     back = times[1:] <= times[:-1]
     # From one batch to the next, times may well go back.
     back[ends[:-1] - 1] = False
-    if back.any() or first.min() < _EARLIEST_NANOS or last.max() > time.time_ns() + _LEAD_NANOS:
+    if back.any() or first.min() < EARLIEST_NANOS or last.max() > latest_nanos():
         return None
     if (last - first).max() > MAX_SPAN_NANOS:
         return None
@@ -250,13 +236,12 @@ def _times(data: bytes, max_samples: int) -> bytes:
 
 
 def _check_range(first: int, last: int) -> None:
-    latest = time.time_ns() + _LEAD_NANOS
-    if first < _EARLIEST_NANOS or last > latest:
-        wrong = first if first < _EARLIEST_NANOS else last
+    if first < EARLIEST_NANOS or last > latest_nanos():
+        wrong = first if first < EARLIEST_NANOS else last
         raise InvalidBatchError(
             "TIME_OUT_OF_RANGE",
             "time_unix_nano",
-            f"{wrong} is out of range; expected nanoseconds since 1970, from 1990 up to one day from now",
+            f"{wrong} is out of range; expected nanoseconds since 1970, {TIME_RULE}",
         )
 
 
@@ -277,10 +262,10 @@ def _within(free: Sequence[bytes], not_negative: Sequence[bytes], percents: Sequ
     bounded = len(columns) - sum(map(len, not_negative)) - sum(map(len, percents)) >> 2
     if bounded < len(values) and np.fmin.reduce(values[bounded:]) < 0:
         return False
-    if bounded and np.fmin.reduce(values[:bounded]) < _FINITE_BOUNDS.low:
+    if bounded and np.fmin.reduce(values[:bounded]) < FINITE.low:
         return False
     highest = np.fmax.reduce(values)
-    if highest > _FINITE_BOUNDS.high:
+    if highest > FINITE.high:
         return False
     percent_values = values[len(values) - (sum(map(len, percents)) >> 2) :]
     # Nothing at all above 100, or nothing that must not be; NaN is neither.
@@ -290,26 +275,26 @@ def _within(free: Sequence[bytes], not_negative: Sequence[bytes], percents: Sequ
 def _explain(batch: WellFormedBatch) -> NoReturn:
     """Say which column is wrong."""
     extra = [column.name.decode() for column in batch.view.extra]
-    names = (*_ANY_FINITE, *extra, *_NOT_NEGATIVE, *_PERCENTS)
+    names = (*_ANY_FINITE, *extra, *NOT_NEGATIVE, *PERCENTS)
     count = batch.sample_count
     for name, data in zip(names, (*batch.free, *batch.not_negative, *batch.percents), strict=True):
         if len(data) % 4:
             raise _wrong_length(name)
         if len(data) not in (0, 4 * count):
             raise _length_mismatch(name, len(data) // 4, count)
-        bounds = _BOUNDS.get(name, _FINITE_BOUNDS)
+        bounds = bounds_of(name)
         values = np.frombuffer(data, "<f4")
         if ((values < bounds.low) | (values > bounds.high)).any():
-            raise InvalidBatchError("VALUE_OUT_OF_RANGE", name, f"expected {bounds.text}")
+            raise InvalidBatchError(
+                "VALUE_OUT_OF_RANGE", name, f"expected {bounds.text}, or NaN for a missing one"
+            )
     raise AssertionError("all columns are right")
 
 
 def _check_status(status: bytes, count: int) -> None:
     # First: a status past 127 takes several bytes, which are no length to speak of.
-    if status.translate(None, _STATUS_BYTES):
-        raise InvalidBatchError(
-            "INVALID_STATUS", "status", f"expected numbers of DeviceStatus, 0 to {max(_STATUS_BYTES)}"
-        )
+    if status.translate(None, STATUSES):
+        raise InvalidBatchError("INVALID_STATUS", "status", f"expected {STATUS_RULE}")
     if len(status) != count:
         raise _length_mismatch("status", len(status), count)
 

@@ -237,14 +237,8 @@ class Maintenance:
 
     def _forget_requests(self, tenant_id: str, now: int) -> None:
         while not self._stopping.is_set():
-            submissions, others = self._store.read(
-                partial(retention.old_requests, tenant_id=tenant_id, now=now)
-            )
-            if not submissions and not others:
+            old = self._store.read(partial(retention.old_requests, tenant_id=tenant_id, now=now))
+            if not old:
                 return
             with self._paced():
-                self._write(
-                    partial(
-                        retention.delete_requests, tenant_id=tenant_id, submissions=submissions, others=others
-                    )
-                )
+                self._write(partial(retention.delete_requests, tenant_id=tenant_id, request_ids=old))

@@ -178,11 +178,7 @@ def once(
             requests.insert(connection, call.tenant_id, request_id, RequestResult(name, result))
         return result
     if done.method != name:
-        raise RequestError(
-            grpc.StatusCode.ALREADY_EXISTS,
-            "REQUEST_ID_REUSED",
-            "request_id: it was used for another call, or with another credential",
-        )
+        raise request_id_reused("it was used for another call, or with another credential")
     return done.result
 
 
@@ -190,6 +186,11 @@ def require_request_id(text: str) -> None:
     """Check a request_id, which may be empty."""
     if text and not is_identifier(text):
         raise InvalidRequestError("request_id", f"expected {IDENTIFIER_RULE}, or none")
+
+
+def request_id_reused(message: str) -> RequestError:
+    """Make the answer for a request_id that stands for something else."""
+    return RequestError(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED", f"request_id: {message}")
 
 
 def not_found(reason: str, message: str) -> RequestError:

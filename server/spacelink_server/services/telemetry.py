@@ -23,7 +23,7 @@ from spacelink_server.services import _requests
 from spacelink_server.services._summaries import Query, Summary, summarize
 from spacelink_server.storage import reading
 from spacelink_server.storage.latest import newest_samples
-from spacelink_server.storage.store import Store, StoreUnavailableError, Submission
+from spacelink_server.storage.store import Store, StoreUnavailableError, Submission, Submitted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -114,9 +114,13 @@ class TelemetryService(TelemetryServiceServicer):
         await guard.current().take_samples(sum(segment.sample_count for segment in segments))
         submission = Submission(call.current().tenant_id, view.request_id, segments)
         try:
-            await self._committer.submit(submission, len(request))
+            submitted = await self._committer.submit(submission, len(request))
         except StoreUnavailableError:
             raise store_unavailable() from None
+        if submitted is Submitted.CLASHED:
+            raise _requests.request_id_reused(
+                "it was used for another batch or call; expected one never used"
+            )
         # Of the batch: what is stored has repeated samples left out.
         return pb.SubmitTelemetryResponse(sample_count=len(view.batch.time_unix_nano) // 8)
 

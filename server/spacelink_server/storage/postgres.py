@@ -279,10 +279,10 @@ def _parts(group: CommitGroup) -> dict[str, CommitGroup]:
 def _joined(group: CommitGroup, results: dict[str, CommitResult]) -> CommitResult:
     """Put the results of a group's parts into the group's order."""
     advanced = {tenant_id: iter(result.advanced) for tenant_id, result in results.items()}
-    stored = {tenant_id: iter(result.stored) for tenant_id, result in results.items()}
+    submitted = {tenant_id: iter(result.submitted) for tenant_id, result in results.items()}
     positions = {tenant_id: iter(result.positions) for tenant_id, result in results.items()}
     return CommitResult(
         [next(advanced[advance.tenant_id]) for advance in group.advances],
-        [next(stored[submission.tenant_id]) for submission in group.submissions],
+        [next(submitted[submission.tenant_id]) for submission in group.submissions],
         [next(positions[key.tenant_id]) for key in group.opens],
     )

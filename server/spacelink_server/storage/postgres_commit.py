@@ -13,14 +13,14 @@ import random
 import time
 from collections import defaultdict
 from struct import Struct
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import psycopg
 from psycopg import errors
 
+from spacelink_server.storage import requests
 from spacelink_server.storage.store import (
     REJECTIONS_KEPT,
-    REQUEST_PREFIX,
     CommitGroup,
     CommitResult,
     Rejection,
@@ -28,6 +28,7 @@ from spacelink_server.storage.store import (
     StreamKey,
     StreamPosition,
     Submission,
+    Submitted,
 )
 
 if TYPE_CHECKING:
@@ -45,8 +46,12 @@ _LOCK_CURSORS = """
     SELECT stream_id, epoch, committed_sequence FROM stream_cursors
     WHERE tenant_id = %s AND stream_id = ANY(%s::text[]) ORDER BY stream_id FOR UPDATE"""
 _CLAIM = """
-    INSERT INTO stream_cursors SELECT %s, id, 0, 1, %s FROM unnest(%s::text[]) AS id ORDER BY id
-    ON CONFLICT DO NOTHING RETURNING stream_id"""
+    INSERT INTO request_results
+    SELECT %s, id, method, '{}', %s FROM unnest(%s::text[], %s::text[]) AS claimed(id, method) ORDER BY id
+    ON CONFLICT DO NOTHING RETURNING request_id"""
+_TAKEN = (
+    "SELECT request_id, method FROM request_results WHERE tenant_id = %s AND request_id = ANY(%s::text[])"
+)
 # Of rows that are there and locked; an insertion because distributed tables
 # take no updates from lists.
 _MOVE_CURSORS = """
@@ -78,6 +83,18 @@ _COPY_TRAILER = b"\xff\xff"
 _ROW_START = Struct(">hi")
 _LENGTH = Struct(">i")
 _NUMBERS = Struct(">iqiqiqiii")
+
+
+class _Claim(NamedTuple):
+    """What came of taking a tenant's request_ids.
+
+    Attributes:
+        claimed: the request_ids that were free.
+        taken: each request_id with the method that it now stands for.
+    """
+
+    claimed: Cursor
+    taken: Cursor
 
 
 class GroupTransaction:
@@ -114,13 +131,13 @@ class GroupTransaction:
         with self._connection.pipeline():
             clock = self._connection.execute(_NOW)
             locked = self._lock(group)
-            claimed = self._claim(group.submissions)
+            claims = self._claim(group.submissions)
         cursors = _positions(locked)
         advanced = [_advance(cursors, advance) for advance in group.advances]
-        stored = _stored(group.submissions, claimed)
+        submitted = _submitted(group.submissions, claims)
         advances = list(itertools.compress(group.advances, advanced))
         written: list[StreamAdvance | Submission] = [*advances]
-        written += itertools.compress(group.submissions, stored)
+        written += requests.stored(group.submissions, submitted)
         ((now,),) = clock
         self.copy(written, now)
         self._committing = True
@@ -129,7 +146,7 @@ class GroupTransaction:
             self._add_devices()
             opened, kept = self._open(group.opens)
             self._connection.commit()
-        return CommitResult(advanced, stored, _opened(group.opens, _positions(opened), kept))
+        return CommitResult(advanced, submitted, _opened(group.opens, _positions(opened), kept))
 
     def _lock(self, group: CommitGroup) -> dict[str, Cursor]:
         keys = [StreamKey(advance.tenant_id, advance.stream_id) for advance in group.advances]
@@ -138,12 +155,18 @@ class GroupTransaction:
             for tenant_id, stream_ids in _by_tenant((*keys, *group.opens))
         }
 
-    def _claim(self, submissions: Iterable[Submission]) -> dict[str, Cursor]:
-        keys = (StreamKey(each.tenant_id, REQUEST_PREFIX + each.request_id) for each in submissions)
-        return {
-            tenant_id: self._connection.execute(_CLAIM, (tenant_id, time.time_ns(), ids))
-            for tenant_id, ids in _by_tenant(key for key in keys if key.stream_id != REQUEST_PREFIX)
-        }
+    def _claim(self, submissions: Iterable[Submission]) -> dict[str, _Claim]:
+        """Take request_ids: of several submissions with one, the first takes it."""
+        wanted: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for each in submissions:
+            if each.request_id:
+                wanted[each.tenant_id].setdefault(each.request_id, requests.method_of(each))
+        return {tenant_id: self._claim_of(tenant_id, methods) for tenant_id, methods in wanted.items()}
+
+    def _claim_of(self, tenant_id: str, methods: dict[str, str]) -> _Claim:
+        ids = [*methods]
+        claimed = self._connection.execute(_CLAIM, (tenant_id, time.time_ns(), ids, [*methods.values()]))
+        return _Claim(claimed, self._connection.execute(_TAKEN, (tenant_id, ids)))
 
     def copy(self, written: Iterable[StreamAdvance | Submission], now: int) -> None:
         """Send segments.
@@ -232,15 +255,20 @@ def _advance(cursors: dict[StreamKey, tuple[int, int]], advance: StreamAdvance) 
     return True
 
 
-def _stored(submissions: Iterable[Submission], claimed: Mapping[str, Cursor]) -> list[bool]:
-    """Tell which submissions took their request_id: of several with one the first."""
-    free = {(tenant_id, name) for tenant_id, cursor in claimed.items() for (name,) in cursor}
-    stored = []
+def _submitted(submissions: Iterable[Submission], claims: Mapping[str, _Claim]) -> list[Submitted]:
+    """Tell what becomes of submissions."""
+    free = {(tenant_id, name) for tenant_id, claim in claims.items() for (name,) in claim.claimed}
+    taken: dict[str, dict[str, str]] = {tenant_id: dict(claim.taken) for tenant_id, claim in claims.items()}
+    submitted = []
     for each in submissions:
-        key = (each.tenant_id, REQUEST_PREFIX + each.request_id)
-        stored.append(not each.request_id or key in free)
-        free.discard(key)
-    return stored
+        key = (each.tenant_id, each.request_id)
+        if not each.request_id or key in free:
+            submitted.append(Submitted.STORED)
+            free.discard(key)
+        else:
+            method = taken[each.tenant_id][each.request_id]
+            submitted.append(requests.repeated(requests.method_of(each), method))
+    return submitted
 
 
 def _opened(

@@ -14,10 +14,8 @@ from spacelink_server.storage.schema import (
     pending_windows,
     request_results,
     rollups,
-    stream_cursors,
     tenants,
 )
-from spacelink_server.storage.store import REQUEST_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,31 +102,19 @@ def delete_pending(connection: sa.Connection, tenant_id: str, limits: Cutoffs) -
         )
 
 
-def old_requests(connection: sa.Connection, tenant_id: str, now: int) -> tuple[Sequence[str], Sequence[str]]:
-    """List some request_ids that can be forgotten: those of submissions, and those of other calls."""
-    c = stream_cursors.c
-    before = _start(now, REQUEST_DAYS)
-    submissions = sa.select(c.stream_id).where(
-        c.tenant_id == tenant_id,
-        c.stream_id >= REQUEST_PREFIX,
-        c.stream_id < REQUEST_PREFIX[:-1] + chr(ord(REQUEST_PREFIX[-1]) + 1),
-        c.update_time_unix_nano < before,
-    )
+def old_requests(connection: sa.Connection, tenant_id: str, now: int) -> Sequence[str]:
+    """List some request_ids that can be forgotten."""
     r = request_results.c
-    others = sa.select(r.request_id).where(r.tenant_id == tenant_id, r.create_time_unix_nano < before)
-    first, second = (list(connection.scalars(query.limit(_ROWS))) for query in (submissions, others))
-    return first, second
+    old = r.create_time_unix_nano < _start(now, REQUEST_DAYS)
+    return connection.scalars(sa.select(r.request_id).where(r.tenant_id == tenant_id, old).limit(_ROWS)).all()
 
 
-def delete_requests(
-    connection: sa.Connection, tenant_id: str, submissions: Sequence[str], others: Sequence[str]
-) -> None:
-    """Forget request_ids; see old_requests."""
-    c, r = stream_cursors.c, request_results.c
+def delete_requests(connection: sa.Connection, tenant_id: str, request_ids: Sequence[str]) -> None:
+    """Forget request_ids."""
+    r = request_results.c
     connection.execute(
-        sa.delete(stream_cursors).where(c.tenant_id == tenant_id, c.stream_id.in_(submissions))
+        sa.delete(request_results).where(r.tenant_id == tenant_id, r.request_id.in_(request_ids))
     )
-    connection.execute(sa.delete(request_results).where(r.tenant_id == tenant_id, r.request_id.in_(others)))
 
 
 def _forget_newest(connection: sa.Connection, tenant_id: str, device_id: str, limits: Cutoffs) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 
+from spacelink_server.storage import bulk
 from spacelink_server.storage.rollups import UNKNOWN_GAP
 from spacelink_server.storage.schema import rollups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -82,9 +83,12 @@ def read_states(
         _r.window_start_unix >= span[0],
         _r.window_start_unix < span[1],
     )
-    # Tens of thousands of rows: the driver's own tuples, which need no conversion.
-    rows = connection.execute(query).cursor.fetchall()
-    ids, *cells = list(zip(*rows, strict=True)) or [()] * (1 + len(_COLUMNS))
     number = {device_id: place for place, device_id in enumerate(device_ids)}
-    device = np.array([number[device_id] for device_id in ids], np.int64)
-    return States(device, *(np.array(column, np.int64) for column in cells))
+    parts = [_part(number, rows) for rows in bulk.read(connection, query)]
+    return States(*np.concatenate([_part(number, []), *parts], axis=1))
+
+
+def _part(number: Mapping[str, int], rows: Sequence[tuple[Any, ...]]) -> NDArray[np.int64]:
+    """Give the arrays of some rows, one below the other."""
+    ids, *cells = zip(*rows, strict=True) if rows else [()] * (1 + len(_COLUMNS))
+    return np.array([[*map(number.__getitem__, ids)], *cells], np.int64)

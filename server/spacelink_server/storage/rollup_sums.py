@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 
+from spacelink_server.storage import bulk
 from spacelink_server.storage.rollups import decode_histograms
 from spacelink_server.storage.schema import pending_windows, rollups, telemetry_segments
 from spacelink_server.storage.segments import MAX_SPAN_NANOS, Segment
@@ -62,9 +63,6 @@ _COLUMNS = (
     _r.packet_loss_percent_sum,
 )
 
-# Enough for a visit to the driver not to count.
-_ROWS_AT_ONCE = 1024
-
 
 def read_sums(
     connection: sa.Connection,
@@ -82,10 +80,7 @@ def read_sums(
         _r.window_start_unix < span[1],
     )
     number = {device_id: place for place, device_id in enumerate(device_ids)}
-    # Tens of thousands of rows: the driver's own tuples, which need no conversion, and
-    # not all of them at once, for the collector of garbage would go over them many times.
-    cursor = connection.execute(query).cursor
-    parts = [_part(number, rows) for rows in iter(lambda: cursor.fetchmany(_ROWS_AT_ONCE), [])]
+    parts = [_part(number, rows) for rows in bulk.read(connection, query)]
     device, whole, values, histograms = zip(_part(number, []), *parts, strict=True)
     return Sums._make(
         [

@@ -15,12 +15,18 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.dialects import sqlite
 
-from spacelink_server.storage import migrations
-from spacelink_server.storage.schema import devices, rejected_batches, stream_cursors, telemetry_segments
+from spacelink_server.storage import migrations, requests
+from spacelink_server.storage.requests import RequestResult
+from spacelink_server.storage.schema import (
+    devices,
+    rejected_batches,
+    request_results,
+    stream_cursors,
+    telemetry_segments,
+)
 from spacelink_server.storage.sql_store import SqlStore, as_unavailable
 from spacelink_server.storage.store import (
     REJECTIONS_KEPT,
-    REQUEST_PREFIX,
     CommitGroup,
     CommitResult,
     Rejection,
@@ -29,6 +35,7 @@ from spacelink_server.storage.store import (
     StreamKey,
     StreamPosition,
     Submission,
+    Submitted,
 )
 
 if TYPE_CHECKING:
@@ -52,12 +59,11 @@ _PRAGMAS = {
     # commit that copies the log back takes 0.1 s then; four times the log makes
     # it 0.3 s and commits on the whole no faster.
     "wal_autocheckpoint": 1_000,
-    # In KiB, of each of the connections that read. There are up to ten, and what
-    # they have read before is in the system's cache, too.
-    "cache_size": -4_000,
     "temp_store": "MEMORY",
 }
-# In KiB, of the one that writes: the pages that all devices write to.
+# In KiB, of the one that writes: the pages that all devices write to. The others,
+# up to ten, have SQLite's default of 2 MB: reports over a thousand devices take no
+# longer with it than with 4, for the system keeps what they read, too.
 _WRITER_CACHE = -32_000
 # Payloads of a minute take 3 kB: 4 and 8 kB pages waste a quarter of their room
 # on them, 32 kB pages write more than they gain where batches are small.
@@ -178,11 +184,11 @@ class SqliteStore(SqlStore):
         self, writer: sa.Connection, group: CommitGroup, new_devices: set[tuple[str, str]]
     ) -> CommitResult:
         advanced = [_advance(writer, advance) for advance in group.advances]
-        stored = [_claim(writer, submission) for submission in group.submissions]
+        submitted = [_claim(writer, submission) for submission in group.submissions]
         rows: list[tuple[Any, ...]] = []
         written: list[StreamAdvance | Submission] = []
         written += itertools.compress(group.advances, advanced)
-        written += itertools.compress(group.submissions, stored)
+        written += requests.stored(group.submissions, submitted)
         for write in written:
             for segment in write.segments:
                 key = (write.tenant_id, segment.device_id)
@@ -205,7 +211,7 @@ class SqliteStore(SqlStore):
         if new_devices:
             now = time.time_ns()
             writer.exec_driver_sql(_INSERT_DEVICE, [(*key, now) for key in sorted(new_devices)])
-        return CommitResult(advanced, stored, [_open(writer, key) for key in group.opens])
+        return CommitResult(advanced, submitted, [_open(writer, key) for key in group.opens])
 
 
 def _sql(statement: sa.Executable) -> str:
@@ -226,7 +232,7 @@ _ADVANCE = _sql(
         _c.committed_sequence == sa.bindparam("expected"),
     )
 )
-_CLAIM = _sql(sqlite.insert(stream_cursors).on_conflict_do_nothing())
+_CLAIM = _sql(sqlite.insert(request_results).on_conflict_do_nothing())
 _OPEN = _sql(
     sqlite.insert(stream_cursors).on_conflict_do_update(
         index_elements=[_c.tenant_id, _c.stream_id],
@@ -251,12 +257,16 @@ def _advance(writer: sa.Connection, advance: StreamAdvance) -> bool:
     return writer.exec_driver_sql(_ADVANCE, row).rowcount == 1
 
 
-def _claim(writer: sa.Connection, submission: Submission) -> bool:
-    """Take a request_id; False where it was taken before."""
+def _claim(writer: sa.Connection, submission: Submission) -> Submitted:
+    """Take a request_id, or tell what it was taken for."""
     if not submission.request_id:
-        return True
-    row = (submission.tenant_id, REQUEST_PREFIX + submission.request_id, 0, 1, time.time_ns())
-    return writer.exec_driver_sql(_CLAIM, row).rowcount == 1
+        return Submitted.STORED
+    key = (submission.tenant_id, submission.request_id)
+    method = requests.method_of(submission)
+    if writer.exec_driver_sql(_CLAIM, requests.row(*key, RequestResult(method, {}))).rowcount == 1:
+        return Submitted.STORED
+    taken = requests.get(writer, *key)
+    return requests.repeated(method, taken.method if taken else "")
 
 
 def _open(writer: sa.Connection, key: StreamKey) -> StreamPosition:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from spacelink_server.storage.transactions import Transactions
@@ -14,10 +16,6 @@ if TYPE_CHECKING:
 # A producer has at most so many batches under way when its connection breaks,
 # so it has heard of every rejection before them.
 REJECTIONS_KEPT = 64
-
-# The cursor of a request_id is that of a stream with this before its name. A
-# stream_id cannot hold a blank, so they cannot clash.
-REQUEST_PREFIX = "request "
 
 
 class StoreUnavailableError(Exception):
@@ -59,6 +57,26 @@ class Submission:
     request_id: str
     segments: list[Segment] = field(default_factory=list)
 
+    def digest(self) -> str:
+        """Give what tells the segments from others."""
+        digest = hashlib.sha256()
+        for segment in self.segments:
+            digest.update(segment.payload)
+        return digest.hexdigest()
+
+
+class Submitted(Enum):
+    """What became of a submission."""
+
+    STORED = auto()
+    """It is stored now."""
+
+    REPEATED = auto()
+    """It had been stored before."""
+
+    CLASHED = auto()
+    """Its request_id had been used for something else; nothing of it is stored."""
+
 
 class StreamKey(NamedTuple):
     """Names a stream."""
@@ -97,13 +115,12 @@ class CommitResult:
     Attributes:
         advanced: for each advance whether it was written; an advance that was
             not has a stale epoch or does not follow the cursor.
-        stored: for each submission whether it was written; one that was not
-            had been stored before.
+        submitted: for each submission what became of it.
         positions: for each open where the stream stands.
     """
 
     advanced: list[bool]
-    stored: list[bool]
+    submitted: list[Submitted]
     positions: list[StreamPosition]
 
 

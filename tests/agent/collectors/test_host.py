@@ -4,20 +4,24 @@ import asyncio
 import math
 import socket
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from spacelink.v1.telemetry_pb2 import DeviceStatus
 from spacelink_agent.collectors import CollectorError
-from spacelink_agent.collectors.host import HostProbe, Target, _Traffic, default_interface
+from spacelink_agent.collectors.host import HostProbe, _has_default_route, _Traffic, default_interface
+from spacelink_agent.collectors.targets import Resolver, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from spacelink.columns import TelemetryColumns
 
 HOST = "127.0.0.1"
+# No name server is asked: a label has at most 63 characters.
+UNRESOLVABLE = Target(f"{'x' * 64}.example", 443)
 
 
 @pytest.fixture
@@ -87,6 +91,86 @@ async def test_loss_is_shared_by_all_targets(listening: Target, silent: Target) 
     assert samples.metrics["latency_ms"][0] > 0
     assert samples.status is not None
     assert samples.status[0] == DeviceStatus.DEVICE_STATUS_DEGRADED
+
+
+async def test_a_name_that_is_none_is_no_loss_of_the_others(
+    listening: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = await first_sample(UNRESOLVABLE, listening)
+    assert samples.metrics["packet_loss_percent"][0] == 0
+    assert samples.status is not None
+    assert samples.status[0] == DeviceStatus.DEVICE_STATUS_ACTIVE
+    assert f"target {UNRESOLVABLE} cannot be resolved (" in caplog.text
+
+
+async def test_without_any_address_nothing_is_said_of_the_link(caplog: pytest.LogCaptureFixture) -> None:
+    collector = HostProbe("dish", [UNRESOLVABLE], interval=0.1, interface="lo").collect(None)
+    for samples in [(await anext(collector)).samples for _ in range(3)]:
+        assert math.isnan(samples.metrics["packet_loss_percent"][0])
+        assert math.isnan(samples.metrics["latency_ms"][0])
+        # As long as the machine has a route, its own view is no reason to call it offline.
+        assert samples.status is None or not _has_default_route()
+    await collector.aclose()
+    assert caplog.text.count("cannot be resolved") == 1
+
+
+@pytest.mark.parametrize(
+    ("routes", "routes_v6", "state", "status"),
+    [
+        ("eth0 00000000 010200C0", "", "up", None),
+        ("eth0 000200C0 00000000", "", "up", "OFFLINE"),
+        ("eth0 000200C0 00000000", f"{'0' * 32} 00 eth0", "unknown", None),
+        ("eth0 000200C0 00000000", f"{'0' * 32} 00 lo", "up", "OFFLINE"),
+        ("eth0 00000000 010200C0", "", "down", "OFFLINE"),
+    ],
+)
+async def test_without_any_address_the_machine_itself_tells_whether_it_is_offline(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    routes: str,
+    routes_v6: str,
+    state: str,
+    status: str | None,
+) -> None:
+    for name, text in {"_ROUTES": f"Iface Destination Gateway\n{routes}\n", "_ROUTES_V6": routes_v6}.items():
+        (tmp_path / name).write_text(text)
+        monkeypatch.setattr(f"spacelink_agent.collectors.host.{name}", tmp_path / name)
+    (tmp_path / "lo").mkdir()
+    (tmp_path / "lo" / "operstate").write_text(f"{state}\n")
+    monkeypatch.setattr("spacelink_agent.collectors.host._INTERFACES", tmp_path)
+    collector = HostProbe("dish", [UNRESOLVABLE], interval=0.1, interface="lo").collect(None)
+    samples = (await anext(collector)).samples
+    await collector.aclose()
+    numbers = None if samples.status is None else samples.status.tolist()
+    assert numbers == (None if status is None else [DeviceStatus.DEVICE_STATUS_OFFLINE])
+
+
+async def test_a_name_keeps_its_last_address_and_each_change_is_told_once(
+    listening: Target, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    look_up = socket.getaddrinfo
+    failing = [True]
+
+    def getaddrinfo(host: str, *arguments: Any, **keywords: Any) -> Any:
+        if failing[0]:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return look_up(HOST, *arguments, **keywords)
+
+    monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    resolver = Resolver([Target("dish.example", listening.port)])
+    for is_failing, known in [(True, 0), (True, 0), (False, 1), (False, 1), (True, 1), (True, 1), (False, 1)]:
+        failing[0] = is_failing
+        await resolver.look_up(30)
+        assert len(resolver.addresses) == known
+    resolver.close()
+    place = f"target dish.example:{listening.port}"
+    problem = "cannot be resolved (Temporary failure in name resolution)"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{place} {problem}; it is left out until it can be",
+        f"{place} is resolved again: {HOST}",
+        f"{place} {problem}; measuring its last address, {HOST}",
+        f"{place} is resolved again: {HOST}",
+    ]
 
 
 async def test_traffic_of_the_interface_is_counted() -> None:

@@ -115,6 +115,7 @@ async def test_rules_scale_and_override(tmp_path: Path) -> None:
         ("latency_ms=rtt*0", "'0' is no factor"),
         ("latency_ms=rtt/1e999", "'1e999' is no factor"),
         ("latency_ms=rtt*1.2.3", "'1.2.3' is no factor"),
+        ("time=ts*1000", "time takes no factor; the unit of a time is known by its size"),
     ],
 )
 def test_wrong_rule_is_a_clear_error(rule: str, problem: str) -> None:
@@ -126,7 +127,12 @@ def test_wrong_rule_is_a_clear_error(rule: str, problem: str) -> None:
     ("header", "rules", "problem"),
     [
         ("time,latency_ms", ["jitter_ms=jit"], "column 'jit' is not in the header: time, latency_ms"),
-        ("when,latency_ms", [], "no column for the time; name one with time=..., out of when, latency_ms"),
+        (
+            "when,latency_ms",
+            [],
+            r"log\.csv: no column for the time; .* --column time=NAME with a name out of when, latency_ms",
+        ),
+        ("time,rtt", [], r"log\.csv: no column for any metric; .* --column METRIC=NAME .* out of time, rtt"),
         ("", [], "no column for the time"),
     ],
 )
@@ -142,28 +148,85 @@ def test_header_without_a_column_is_a_clear_error(
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ("2026-01-01T00:00:01Z,3,ACTIVE,9", "log.csv:4: expected 3 cells as in the header, got 4"),
-        ("2026-01-01T00:00:01Z", "log.csv:4: expected 3 cells as in the header, got 1"),
-        ("yesterday,3,ACTIVE", "log.csv:4: column time: time 'yesterday': expected RFC 3339"),
-        ("2026-01-01T00:00:01,3,ACTIVE", "log.csv:4: column time: .* expected RFC 3339"),
-        ("2026-01-01T00:00:01Z,fast,ACTIVE", "log.csv:4: column latency_ms: expected a number, got 'fast'"),
+        ("2026-01-01T00:00:01Z,3,1,ACTIVE,9", "expected 4 cells as in the header, got 5"),
+        ("2026-01-01T00:00:01Z", "expected 4 cells as in the header, got 1"),
+        ("yesterday,3,1,ACTIVE", "column time: time 'yesterday': expected RFC 3339"),
+        ("2026-01-01T00:00:01,3,1,ACTIVE", "column time: .* expected RFC 3339"),
+        ("1989-12-31T23:59:59Z,3,1,ACTIVE", "column time: 1989-12-31T23:59:59Z: expected a time from 1990"),
+        ("2199-12-31T23:59:59Z,3,1,ACTIVE", "column time: 2199-12-31T23:59:59Z: expected a time from 1990"),
         (
-            "2026-01-01T00:00:01Z,1e39,ACTIVE",
-            "log.csv:4: column latency_ms: 1e39 does not fit",
+            "20000,3,1,ACTIVE",
+            "column time: 20000: expected seconds, ms, µs or ns since 1970, from 1990",
         ),
-        ("2026-01-01T00:00:01Z,inf,ACTIVE", "log.csv:4: column latency_ms: inf does not fit into a float32"),
-        ("2026-01-01T00:00:01Z,3,FINE", "log.csv:4: column status: status 'FINE': expected one of"),
+        ("2026-01-01T00:00:01Z,fast,1,ACTIVE", "column latency_ms: expected a number, got 'fast'"),
+        ("2026-01-01T00:00:01Z,1e39,1,ACTIVE", "column latency_ms: 1e39 does not fit"),
+        ("2026-01-01T00:00:01Z,inf,1,ACTIVE", "column latency_ms: inf does not fit into a float32"),
+        ("2026-01-01T00:00:01Z,-1,1,ACTIVE", "column latency_ms: -1 is out of range; expected .* from 0"),
+        (
+            "2026-01-01T00:00:01Z,3,1.5,ACTIVE",
+            "column lost: 1.5 makes packet_loss_percent 150, which is out of range; expected values from 0",
+        ),
+        ("2026-01-01T00:00:01Z,3,1,FINE", "column status: status 'FINE': expected one of"),
     ],
 )
-async def test_malformed_row_ends_the_replay_after_what_was_before(
-    tmp_path: Path, row: str, problem: str
+@pytest.mark.parametrize("chunk_rows", [1, 60])
+async def test_a_bad_row_is_told_of_and_the_others_go_on(
+    tmp_path: Path, row: str, problem: str, chunk_rows: int
 ) -> None:
     path = tmp_path / "log.csv"
-    before, after = "2026-01-01T00:00:00Z,1,ACTIVE", "2026-01-01T00:00:02Z,2,ACTIVE"
-    path.write_text(f"time,latency_ms,status\n{before}\n\n{row}\n{after}\n")
-    rows, error = await _until_failure(replay(path))
-    assert rows == 1
-    assert re.search(problem, error)
+    before, after = "2026-01-01T00:00:00Z,1,0,ACTIVE", "2026-01-01T00:00:02Z,2,0,ACTIVE"
+    path.write_text(f"time,latency_ms,lost,status\n{before}\n\n{row}\n{after}\n")
+    seen = await chunks(replay(path, "packet_loss_percent=lost*100", chunk_rows=chunk_rows))
+    assert [value for chunk in seen for value in chunk.samples.metrics["latency_ms"]] == [1, 2]
+    ((bad,),) = [chunk.bad for chunk in seen if chunk.bad]
+    assert (bad.device_id, bad.place) == ("dish", f"{path}:4")
+    assert bad.cells["time"] == row.partition(",")[0]
+    assert re.fullmatch(f"{problem}.*", bad.problem)
+    # A run that goes on behind it does not find it again.
+    rest = await chunks(replay(path, "packet_loss_percent=lost*100"), seen[-1].position)
+    assert rest == []
+
+
+@pytest.mark.parametrize("count", [1, 150])
+async def test_a_file_of_bad_rows_alone_is_an_error(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("time,latency_ms\n" + "2026-01-01T00:00:00Z,fast\n" * count)
+    problem = rf"none of the first {min(count, 100)} rows of .*log\.csv can be stored: .*log\.csv:2: column"
+    with pytest.raises(CollectorError, match=problem):
+        await chunks(replay(path))
+
+
+@pytest.mark.parametrize(
+    ("cell", "nanos"),
+    [
+        ("1767225600", 1767225600 * 10**9),
+        ("1767225600.25", 1767225600_250000000),
+        ("1767225600.123456789", 1767225600_123456789),
+        ("1767225600250", 1767225600_250000000),
+        ("1767225600250001", 1767225600_250001000),
+        ("1767225600250001002", 1767225600_250001002),
+        ("631152000", 631152000 * 10**9),
+    ],
+)
+async def test_the_unit_of_a_time_is_known_by_its_size(tmp_path: Path, cell: str, nanos: int) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"timestamp,latency_ms\n{cell},1\n")
+    assert (await only(replay(path))).time_unix_nano.tolist() == [nanos]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", r"log\.csv is empty; expected a line with the columns' names, and rows"),
+        ("\n\n", r"log\.csv is empty; expected a line"),
+        ("time,latency_ms\n", r"log\.csv has the columns' names, but no rows below them; expected some"),
+    ],
+)
+def test_a_file_without_rows_is_a_clear_error(tmp_path: Path, content: str, problem: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(content)
+    with pytest.raises(CollectorError, match=problem):
+        replay(path)
 
 
 async def test_text_that_is_not_utf8_ends_the_replay_after_what_was_before(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from spacelink.columns import TelemetryColumns
+from spacelink.errors import PermissionDeniedError
 from spacelink.uplink import Batch, Dropped
 from spacelink.v1.telemetry_pb2 import IngestReady, RejectedBatch
 from tests.agent.samples import append_rows, numbers
@@ -141,6 +142,9 @@ async def test_rejected_batch_is_kept_aside_with_its_reason(open_spool: OpenSpoo
         "sequence": 2,
         "reason": "VALUE_OUT_OF_RANGE",
         "message": "latency_ms: expected more",
+        "device_id": "dish",
+        "samples": 4,
+        "wrong_values": [],
     }
     (batch,) = [path.read_bytes() for path in directory.glob("*.batch")]
     assert TelemetryColumns.decode(batch).metrics["latency_ms"].tolist() == [4, 5, 6, 7]
@@ -202,3 +206,51 @@ async def test_sync_failure_delays_and_is_logged(
         assert await spool.source.wait_after(0)
     assert "cannot be synced" in caplog.text
     assert isinstance(spool.source.next_after(0), Batch)
+
+
+async def test_batches_of_a_denied_device_are_numbered_anew(open_spool: OpenSpool, tmp_path: Path) -> None:
+    spool = open_spool()
+    await append_rows(spool, 0, 10)
+    cursor = Cursor()
+    await cursor.open(spool.source)
+    assert await spool.source.wait_after(0)
+    denied = [RejectedBatch(sequence=n, reason="DEVICE_DENIED", message="not in 'other'") for n in (1, 2)]
+    with pytest.raises(PermissionDeniedError, match="not in 'other'"):
+        cursor.take(spool.source, denied)
+    assert spool.counters.rejected_batches == 0
+    assert not (tmp_path / "spool" / "rejected").exists()
+    spool = open_spool()
+    spool.finish()
+    # Samples that were in no batch yet are there still, and none is there twice.
+    assert sorted(numbers(await cursor.take_all(spool.source))) == list(range(10))
+    assert spool.pending_batches == 0
+
+
+async def test_denials_that_a_lost_ack_told_do_not_end_the_next_stream(open_spool: OpenSpool) -> None:
+    spool = open_spool()
+    await append_rows(spool, 0, 4)
+    cursor = Cursor()
+    await cursor.open(spool.source)
+    assert await spool.source.wait_after(0)
+    cursor.receive(spool.source)
+    denied = RejectedBatch(sequence=1, reason="DEVICE_DENIED", message="not in 'other'")
+    assert await spool.source.resume(IngestReady(committed_sequence=1, rejected=[denied]))
+    spool.finish()
+    assert numbers(await cursor.take_all(spool.source)) == [0, 1, 2, 3]
+
+
+async def test_what_ails_all_batches_is_logged_once(
+    open_spool: OpenSpool, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = open_spool()
+    await append_rows(spool, 0, 12)
+    cursor = Cursor()
+    await cursor.open(spool.source)
+    assert await spool.source.wait_after(0)
+    rejected = [RejectedBatch(sequence=n, reason="BATCH_TOO_LARGE", message="too large") for n in (1, 2, 3)]
+    cursor.take(spool.source, rejected)
+    assert spool.counters.rejected_batches == 3
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.getMessage() for record in errors] == [
+        "the server rejected batch 1: BATCH_TOO_LARGE: too large"
+    ]

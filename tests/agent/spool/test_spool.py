@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import errno
 import os
 import resource
@@ -8,11 +9,13 @@ import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from spacelink.columns import TelemetryColumns
+from spacelink_agent.bad_rows import BadRow
 from spacelink_agent.spool import FullPolicy, Spool, SpoolError, SpoolSettings
-from tests.agent.samples import append_rows, next_row, numbers, rows
+from tests.agent.samples import START, append_rows, next_row, numbers, rows
 from tests.agent.spool.server import Cursor
 
 if TYPE_CHECKING:
@@ -279,3 +282,67 @@ def test_spool_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SpoolError, match="Not a directory"):
         Spool(tmp_path / "file" / "spool", SpoolSettings())
+
+
+async def test_samples_that_no_server_takes_are_set_aside_alone(
+    open_spool: OpenSpool, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = open_spool()
+    times = START + np.arange(4) * 1_000_000_000
+    times[1] = 5
+    samples = TelemetryColumns.from_arrays("dish", times, latency_ms=[0, 1, -2, 3], status="ACTIVE")
+    await spool.append(samples)
+    spool.finish()
+    assert await _batches(spool) == [[0, 3]]
+    assert (spool.counters.collected_samples, spool.counters.bad_rows) == (2, 2)
+    assert (
+        "set aside: dish: time: 1970-01-01T00:00:00.000000005Z is out of range; expected from 1990"
+        in caplog.text
+    )
+    (entry,) = spool.rejected.entries()
+    assert (entry.device_id, entry.samples, entry.reason) == ("dish", 2, "BAD_ROWS")
+    cells = list(csv.DictReader(entry.path.read_text().splitlines()))
+    assert [row["latency_ms"] for row in cells] == ["1.0", "-2.0"]
+    assert cells[1]["problem"] == "latency_ms: -2 is out of range; expected finite values from 0"
+
+
+async def test_position_after_bad_rows_alone_is_kept(open_spool: OpenSpool) -> None:
+    spool = open_spool()
+    await spool.append(rows(0), "day", 1)
+    bad = [BadRow("dish", "day.csv:3", {"time": "then"}, "column time: expected RFC 3339")]
+    await spool.append(rows(0, 0), "day", 2, bad)
+    spool = open_spool()
+    assert spool.position("day") == 2
+    assert spool.rejected.count() == (0, 1)
+    spool.finish()
+    assert await _batches(spool) == [[0]]
+
+
+async def test_few_of_many_bad_rows_are_logged(
+    open_spool: OpenSpool, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = open_spool()
+    bad = [BadRow("dish", f"day.csv:{line}", {"time": ""}, "no time") for line in range(2, 32)]
+    for first in range(0, 30, 3):
+        await spool.append(rows(0, 0), "day", first, bad[first : first + 3])
+    assert caplog.text.count("set aside: ") == 10
+    assert caplog.text.count("more rows are set aside; see ") == 1
+    assert spool.rejected.count() == (0, 30)
+
+
+async def test_what_is_put_back_is_delivered(open_spool: OpenSpool) -> None:
+    spool = open_spool()
+    await append_rows(spool, 0, 2)
+    wrong = TelemetryColumns.from_arrays("dish", START + np.arange(3), latency_ms=[7, -1, 8])
+    assert spool.put_back(rows(4, 2))
+    assert spool.put_back(wrong)
+    spool = open_spool()
+    assert await _batches(spool) == [[0, 1], [4, 5], [7, 8]]
+    assert spool.rejected.count() == (0, 1)
+
+
+async def test_a_full_spool_takes_nothing_back(open_spool: OpenSpool) -> None:
+    spool = open_spool(max_bytes=SMALL, when_full=FullPolicy.DROP_NEWEST)
+    await append_rows(spool, 0, 100)
+    assert spool.counters.dropped_samples > 0
+    assert not spool.put_back(rows(200, 4))

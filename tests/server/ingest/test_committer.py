@@ -17,6 +17,7 @@ from spacelink_server.storage.store import (
     StreamKey,
     StreamPosition,
     Submission,
+    Submitted,
 )
 from tests.server.faults import FaultyStore
 from tests.server.samples import T0, batch, parsed, segment
@@ -210,7 +211,7 @@ async def test_watchers_see_what_is_committed_and_nothing_else(harness: Harness)
     submissions = [asyncio.create_task(harness.committer.submit(repeat, 1)) for _ in range(2)]
     await asyncio.sleep(0)
     harness.store.gate.set()
-    assert [await submission for submission in submissions] == [True, False]
+    assert [await submission for submission in submissions] == [Submitted.STORED, Submitted.REPEATED]
     harness.send(listener, 2, segment("a", 3))
     seen = [await anext(watcher) for _ in range(3)]
     assert seen == [segment("a", 1), segment("a", 2), segment("a", 3)]

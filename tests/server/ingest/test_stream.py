@@ -130,6 +130,29 @@ async def test_nothing_is_acked_before_it_is_committed(plane: Plane) -> None:
     assert (await reading).ack.committed_sequence == 1
 
 
+async def test_acks_wait_for_batches_that_are_queued_but_not_for_long(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ACKS_PER_WINDOW", 2)
+    plane.store.one_at_a_time = True
+    producer = await plane.started()
+    # Each group gathers while the one before it is being committed.
+    await producer.batch(1, one(1))
+    await plane.store.reached(2)
+    for sequence in range(2, 6):
+        await producer.batch(sequence, one(sequence))
+    await until(lambda: len(plane.committer._queue) == 4)
+    plane.store.gate.set()
+    await plane.store.reached(3)
+    await producer.batch(6, one(6))
+    await until(lambda: len(plane.committer._queue) == 1)
+    plane.store.gate.set()
+    await plane.store.reached(4)
+    plane.store.gate.set()
+    await producer.close()
+    assert [ack.committed_sequence for ack in producer.acks] == [5, 6]
+
+
 async def test_a_closed_stream_waits_for_its_last_commit(plane: Plane) -> None:
     producer = await plane.started()
     plane.store.gate.clear()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacelink._sample_rules import wrong_values
 from spacelink.columns import METRICS, TelemetryColumns
 from spacelink.v1.telemetry_pb2 import DeviceStatus, MetricColumn, TelemetryBatch
 from spacelink_server.ingest.validation import InvalidBatchError, Limits, segments_of_all
@@ -342,7 +343,7 @@ def test_earliest_time(offset: int) -> None:
 
 @pytest.mark.parametrize("offset", [0, 1])
 def test_latest_time(offset: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spacelink_server.ingest.validation.time.time_ns", lambda: T0)
+    monkeypatch.setattr("spacelink._sample_rules.time.time_ns", lambda: T0)
     message = TelemetryBatch(device_id="d", time_unix_nano=[T0 + DAY + offset])
     result = outcome(message.SerializeToString())
     assert (result == ("TIME_OUT_OF_RANGE", "time_unix_nano")) == (offset > 0)
@@ -352,6 +353,29 @@ def test_latest_time(offset: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_times_out_of_order_are_checked_too(times: tuple[int, ...]) -> None:
     message = TelemetryBatch(device_id="d", time_unix_nano=times)
     assert outcome(message.SerializeToString()) == ("TIME_OUT_OF_RANGE", "time_unix_nano")
+
+
+@given(
+    st.sampled_from([*METRICS, "snr_db"]),
+    st.lists(
+        st.floats(width=32) | st.sampled_from([0.0, -0.0, DENORMAL, -DENORMAL, 100.0, FLOAT_MAX, -FLOAT_MAX]),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from([YEAR_1990 - 1, YEAR_1990, T0]),
+    st.integers(0, max(DeviceStatus.values()) + 1),
+)
+@settings(UNTIMED, max_examples=200)
+def test_what_producers_find_wrong_is_what_is_rejected(
+    name: str, values: list[float], first: int, status: int
+) -> None:
+    samples = TelemetryColumns(
+        "d",
+        first + np.arange(len(values)),
+        {name: np.array(values, np.float32)},
+        np.full(len(values), status, np.uint8),
+    )
+    assert isinstance(outcome(samples.encode()), list) == (wrong_values(samples) == [])
 
 
 def test_limits_are_inclusive() -> None:

@@ -10,7 +10,7 @@ from spacelink_server.storage import tenants
 from spacelink_server.storage.rollups import DAY as DAYS
 from spacelink_server.storage.rollups import HOUR as HOURS
 from spacelink_server.storage.rollups import MINUTE
-from spacelink_server.storage.schema import pending_windows, stream_cursors
+from spacelink_server.storage.schema import pending_windows, request_results, stream_cursors
 from spacelink_server.storage.store import CommitGroup, StreamKey, Submission
 from spacelink_server.storage.tenants import Tenant
 from tests.server.maintenance.fleet import DEVICES, TENANT, count_rows, rollups_of, some_samples, submit
@@ -90,10 +90,10 @@ def test_old_request_ids_are_forgotten_and_streams_are_not(store: SqlStore) -> N
     store.commit(
         CommitGroup(submissions=requests, opens=[StreamKey(TENANT, "s"), StreamKey(TENANT, "request-1")])
     )
-    assert count_rows(store, stream_cursors) == 1502
+    assert (count_rows(store, stream_cursors), count_rows(store, request_results)) == (2, 1500)
     now = store.read(lambda connection: connection.execute(stream_cursors.select()).first())
     assert now is not None
     maintain(store, now.update_time_unix_nano + 6 * DAY)
-    assert count_rows(store, stream_cursors) == 1502
+    assert count_rows(store, request_results) == 1500
     maintain(store, now.update_time_unix_nano + 9 * DAY)
-    assert count_rows(store, stream_cursors) == 2
+    assert (count_rows(store, stream_cursors), count_rows(store, request_results)) == (2, 0)

@@ -14,7 +14,7 @@ from spacelink_server.storage.limits import Lease, LeaseRequest
 from spacelink_server.storage.opening import upgrade_store
 from spacelink_server.storage.postgres import PostgresStore
 from spacelink_server.storage.schema import REFERENCE, metadata
-from spacelink_server.storage.store import CommitGroup, StreamAdvance, StreamKey, Submission
+from spacelink_server.storage.store import CommitGroup, StreamAdvance, StreamKey, Submission, Submitted
 from tests.server.samples import T0
 from tests.server.storage.test_store import plain, stored
 
@@ -91,7 +91,10 @@ def test_a_real_cluster(tmp_path: Path) -> None:
         ]
         submissions = [Submission("a", "r", [plain(T0 + 3)]), Submission("a", "r", [plain(T0 + 4)])]
         result = store.commit(CommitGroup(advances, submissions))
-        assert (result.advanced, result.stored) == ([True, True, False], [True, False])
+        assert (result.advanced, result.submitted) == (
+            [True, True, False],
+            [Submitted.STORED, Submitted.REPEATED],
+        )
         assert stored(store, tenant_id="a") == [plain(T0), plain(T0 + 3)]
         assert store.device_ids("b") == ["d"]
         request = LeaseRequest("a", b"x", 60, 60, 10, 1, 6)

@@ -17,6 +17,7 @@ from spacelink_server.storage.store import (
     StreamAdvance,
     StreamKey,
     Submission,
+    Submitted,
 )
 from tests.postgres import running_cluster
 from tests.server.samples import T0
@@ -99,7 +100,7 @@ def test_a_request_id_is_taken_on_one_server(servers: Callable[[], PostgresStore
         taken = 0
         for number in range(20):
             start.wait()
-            taken += submit(store, plain(T0 + number), request_id=f"r{number}")
+            taken += submit(store, plain(T0 + number), request_id=f"r{number}") is Submitted.STORED
         return taken
 
     with ThreadPoolExecutor(3) as threads:
@@ -140,7 +141,7 @@ def test_where_tables_are_distributed_each_tenant_has_its_transaction(
     submissions = [Submission(tenant_id, "r", [plain(T0 + 10)]) for tenant_id in ("a", "b", "a")]
     result = store.commit(CommitGroup(advances, submissions, keys[:1]))
     assert result.advanced == [True, False, True]
-    assert result.stored == [True, True, False]
+    assert result.submitted == [Submitted.STORED, Submitted.STORED, Submitted.REPEATED]
     assert [position.committed_sequence for position in result.positions] == [1]
     with psycopg.connect(database) as connection:
         query = "SELECT tenant_id, count(*), count(DISTINCT xmin::text) FROM telemetry_segments GROUP BY 1"
@@ -206,7 +207,7 @@ def test_idle_connections_outlive_a_restart(own_cluster: Cluster) -> None:
     store = PostgresStore(own_cluster.create_database())
     try:
         open_stream(store)
-        assert submit(store, plain(T0))
+        assert submit(store, plain(T0)) is Submitted.STORED
         own_cluster.restart()
         assert stored(store) == [plain(T0)]
         own_cluster.restart()

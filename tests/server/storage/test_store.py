@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacelink_server.storage import requests
+from spacelink_server.storage.requests import RequestResult
 from spacelink_server.storage.segments import MAX_SPAN_NANOS, AnySegment, Segment
 from spacelink_server.storage.store import (
     CommitGroup,
@@ -16,6 +19,7 @@ from spacelink_server.storage.store import (
     StreamKey,
     StreamPosition,
     Submission,
+    Submitted,
 )
 from tests.properties import UNTIMED
 from tests.server.samples import HOUR, T0, segment
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from tests.server.stores import Place
 
 TENANT = "t"
+STORED, REPEATED, CLASHED = Submitted
 FOREVER = 2**63 - 1
 
 
@@ -51,9 +56,10 @@ def advance(
     return StreamAdvance(tenant_id, stream_id, epoch, before, sequence, list(segments))
 
 
-def submit(store: SqlStore, *segments: Segment, request_id: str = "", tenant_id: str = TENANT) -> bool:
-    (stored,) = store.commit(CommitGroup(submissions=[Submission(tenant_id, request_id, [*segments])])).stored
-    return stored
+def submit(store: SqlStore, *segments: Segment, request_id: str = "", tenant_id: str = TENANT) -> Submitted:
+    group = CommitGroup(submissions=[Submission(tenant_id, request_id, [*segments])])
+    (submitted,) = store.commit(group).submitted
+    return submitted
 
 
 def stored(
@@ -126,29 +132,46 @@ def test_sequences_go_up_to_64_bits(store: SqlStore) -> None:
 
 def test_a_request_is_stored_once(place: Place) -> None:
     store = place.open()
-    twice = [Submission(TENANT, "r", [plain(T0)]), Submission(TENANT, "r", [plain(T0 + 1)])]
-    assert store.commit(CommitGroup(submissions=twice)).stored == [True, False]
-    assert not submit(store, plain(T0 + 2), request_id="r")
+    twice = [Submission(TENANT, "r", [plain(T0)]), Submission(TENANT, "r", [plain(T0)])]
+    assert store.commit(CommitGroup(submissions=twice)).submitted == [STORED, REPEATED]
+    assert submit(store, plain(T0), request_id="r") is REPEATED
     store.close()
     again = place.open()
     try:
-        assert not submit(again, plain(T0 + 3), request_id="r")
+        assert submit(again, plain(T0), request_id="r") is REPEATED
         assert stored(again) == [plain(T0)]
-        assert submit(again, plain(T0 + 4), request_id="R")
-        assert submit(again, plain(T0), request_id="r", tenant_id="other")
+        assert submit(again, plain(T0 + 4), request_id="R") is STORED
+        assert submit(again, plain(T0), request_id="r", tenant_id="other") is STORED
     finally:
         again.close()
 
 
+def test_a_request_id_stands_for_one_batch(store: SqlStore) -> None:
+    """What is taken for a repetition must be one: to its caller it counts as stored."""
+    two = [Submission(TENANT, "r", [plain(T0)]), Submission(TENANT, "r", [plain(T0 + 1, payload=b"q")])]
+    assert store.commit(CommitGroup(submissions=two)).submitted == [STORED, CLASHED]
+    assert submit(store, plain(T0 + 1, payload=b"q"), request_id="r") is CLASHED
+    assert submit(store, plain(T0), plain(T0 + 1), request_id="r") is CLASHED
+    assert submit(store, plain(T0), request_id="r") is REPEATED
+    assert stored(store) == [plain(T0)]
+
+
+def test_a_request_id_stands_for_one_call_of_any_kind(store: SqlStore) -> None:
+    made = RequestResult("CreateNetworkRequest 00", {"network_id": "n"})
+    store.transact(partial(requests.insert, tenant_id=TENANT, request_id="r", result=made))
+    assert submit(store, plain(T0), request_id="r") is CLASHED
+    assert stored(store) == []
+
+
 def test_without_a_request_id_every_call_stores(store: SqlStore) -> None:
-    assert [submit(store, plain(T0)) for _ in range(3)] == [True] * 3
+    assert [submit(store, plain(T0)) for _ in range(3)] == [STORED] * 3
     assert stored(store) == [plain(T0)] * 3
 
 
 def test_request_ids_and_stream_ids_are_apart(store: SqlStore) -> None:
-    assert submit(store, request_id="same")
+    assert submit(store, request_id="same") is STORED
     assert open_stream(store, "same") == StreamPosition(1, 0)
-    assert submit(store, request_id="s" * 128)
+    assert submit(store, request_id="s" * 128) is STORED
     assert open_stream(store, "s" * 128) == StreamPosition(1, 0)
     assert store.commit(CommitGroup([advance(1, stream_id="same")])).advanced == [True]
 
@@ -170,7 +193,7 @@ def test_an_error_in_the_middle_leaves_nothing(store: SqlStore) -> None:
     assert stored(store) == []
     assert store.device_ids(TENANT) == []
     group.submissions[0].segments.pop()
-    assert store.commit(group) == CommitResult([True], [True], [StreamPosition(1, 0), StreamPosition(2, 1)])
+    assert store.commit(group) == CommitResult([True], [STORED], [StreamPosition(1, 0), StreamPosition(2, 1)])
     # A device that was first seen in the failed group is registered by the next.
     assert store.device_ids(TENANT) == ["d"]
     assert len(stored(store)) == 301

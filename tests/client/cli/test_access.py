@@ -186,7 +186,7 @@ def test_a_bound_that_is_none_is_a_usage_error(ask: Ask, recorder: Recorder) -> 
     for command in (("api-key", "generate"), ("token", "mint")):
         result = ask(*command, "--rate-limit", "often")
         assert result.exit_code == 2
-        assert "rate_limit: expected amount/unit" in result.stderr
+        assert "--rate-limit: expected amount/unit" in result.stderr
     assert recorder.calls == []
 
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from spacelink._channel import DEFAULT_TARGET
-from spacelink.cli._connection import describe, tls_settings
-from spacelink.cli._secret_files import SecretPath
+from spacelink.cli._connection import describe, server_setting, tls_settings
+from spacelink.cli._given_credential import api_key_file_setting, take_credential, token_file_setting
 from spacelink.cli.settings import config_file, setting
 from spacelink.errors import SpaceLinkError
 from spacelink.uplink import DEFAULT_WINDOW
@@ -49,17 +49,9 @@ class _Speed(click.ParamType[float]):
 
 @click.group(invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @config_file()
-@setting("--server", default=DEFAULT_TARGET, show_default=True, metavar="HOST:PORT", help="The server.")
-@setting(
-    "--token-file",
-    type=SecretPath(),
-    help="File with the token, which may be replaced any time; or SPACELINK_TOKEN is the token.",
-)
-@setting(
-    "--api-key-file",
-    type=SecretPath(),
-    help="File with an API key instead, likewise; or SPACELINK_API_KEY is the key.",
-)
+@server_setting("--server", default=DEFAULT_TARGET, help="The server.")
+@token_file_setting("File with the token, which may be replaced any time; or SPACELINK_TOKEN is the token.")
+@api_key_file_setting("File with an API key instead, likewise; or SPACELINK_API_KEY is the key.")
 @tls_settings
 @setting(
     "--device-id",
@@ -176,7 +168,7 @@ def agent(context: click.Context, /, **settings: Any) -> None:
     if settings["collector"] is None:
         missing = next(param for param in agent.params if param.name == "collector")
         raise click.MissingParameter(ctx=context, param=missing)
-    _run(AgentSettings(**settings))
+    _run(AgentSettings(credential=take_credential(settings), **settings))
 
 
 def _run(chosen: AgentSettings) -> None:
@@ -190,7 +182,7 @@ def _run(chosen: AgentSettings) -> None:
     try:
         asyncio.run(run_agent(chosen, collector, link, console))
     except SpaceLinkError as error:
-        raise click.ClickException(describe(error, chosen.server)) from None
+        raise click.ClickException(describe(error, chosen.server, "--server")) from None
     except (SpoolError, CollectorError) as error:
         raise click.ClickException(str(error)) from None
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from spacelink._channel import Security
-from spacelink._credentials import credentials
+from spacelink._credentials import ANONYMOUS
 from spacelink._names import IDENTIFIER_RULE, is_identifier
-from spacelink.errors import InvalidTokenError, PermissionDeniedError
+from spacelink.errors import PermissionDeniedError
 from spacelink_agent._credential import AgentCredentials
 from spacelink_agent.collectors.column_map import Rule
 from spacelink_agent.collectors.host import HostProbe
@@ -23,6 +23,7 @@ from spacelink_agent.spool import FullPolicy, SpoolSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from spacelink.cli._given_credential import GivenCredential
     from spacelink_agent.collectors import Collector
 
     _Value = TypeVar("_Value")
@@ -57,8 +58,7 @@ class AgentSettings:
     """
 
     server: str
-    token_file: Path | None
-    api_key_file: Path | None
+    credential: GivenCredential | None
     tls_ca: Path | None
     tls_cert: Path | None
     tls_key: Path | None
@@ -97,25 +97,16 @@ class AgentSettings:
             raise SettingsError(str(error)) from None
 
     def make_credentials(self) -> AgentCredentials:
-        """Read what is presented to the server; SettingsError says what is wrong with it."""
-        file = self.token_file or self.api_key_file
+        """Read what is presented; SettingsError or click.UsageError says what is wrong with it."""
+        given = self.credential
+        file = Path(given.file) if given and given.file else None
+        made = AgentCredentials(given.follow() if given else ANONYMOUS, self._devices(), file)
         try:
-            inner = credentials(
-                token=None if self.token_file else os.environ.get("SPACELINK_TOKEN") or None,
-                token_file=self.token_file,
-                api_key=None if self.api_key_file else os.environ.get("SPACELINK_API_KEY") or None,
-                api_key_file=self.api_key_file,
-            )
-            made = AgentCredentials(inner, self._devices(), file)
             # What measures goes on, and waits for another one.
             if file is None or self.collector == "replay":
                 made.metadata()
-        except OSError as error:
-            raise SettingsError(f"{error.filename}: cannot be read: {error.strerror}") from None
         except PermissionDeniedError as error:
-            raise SettingsError(f"{file or 'environment'}: {error.message}; {made.remedy}") from None
-        except (ValueError, InvalidTokenError) as error:
-            raise SettingsError(f"{file or 'environment'}: {error}") from None
+            raise SettingsError(f"{given}: {error.message}; {made.remedy}") from None
         return made
 
     def make_collector(self) -> Collector:

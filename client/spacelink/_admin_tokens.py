@@ -151,10 +151,13 @@ class AsyncTokenAdmin(AsyncClient):
 
         Args:
             token_id: only what descends from this minted token; empty means all.
-            tenant_id: the tenant; empty means the one that the call is about.
+            tenant_id: the tenant, whose tokens are those that it issued and
+                operators' that were narrowed to it; empty means the one that the
+                call is about, for an operator who names none all of them.
 
         Returns:
-            A node for each prefix of a token, parents before their children.
+            A node for each prefix of a token that is the tenant's, parents before
+            their children.
         """
         request = governance_pb2.GetTokenGraphRequest(token_id=token_id, tenant_id=tenant_id)
         response = await self._unary(self._governance.GetTokenGraph, request)

@@ -156,13 +156,14 @@ class AsyncSpaceLinkClient(AsyncSessions, AsyncApiKeys, AsyncNetworks, AsyncPart
         Args:
             samples: at most as many as the server takes in one batch, 100,000
                 by default; ingest takes any number.
-            request_id: calls with the same one store once; made up by default,
-                which keeps the call's own retries safe.
+            request_id: calls with the same one and the same samples store once;
+                made up by default, which keeps the call's own retries safe.
 
         Returns:
             How many samples the batch holds.
 
         Raises:
+            AlreadyExistsError: request_id was used for other samples.
             InvalidArgumentError: names the field and what would be right.
         """
         request = SubmitRequestView(

@@ -132,14 +132,21 @@ def credentials(
         raise ValueError(f"expected one credential, not {' and '.join(names)}")
     others = () if tenant is None else (_tenant(tenant),)
     if token_file is not None:
-        return _FileCredentials(Path(token_file), _bearer, others)
+        return _following("token_file", token_file, _bearer, others)
     if api_key_file is not None:
-        return _FileCredentials(Path(api_key_file), _key, others)
+        return _following("api_key_file", api_key_file, _key, others)
     if token is not None:
         others = (_bearer(str(token)), *others)
     if api_key is not None:
         others = (_key(api_key), *others)
     return Credentials(others)
+
+
+def _following(name: str, path: Path | str, header: Callable[[str], Header], others: Metadata) -> Credentials:
+    try:
+        return _FileCredentials(Path(path), header, others)
+    except (ValueError, InvalidTokenError) as error:
+        raise type(error)(f"{name} {path}: {error}") from None
 
 
 def is_secret(text: str) -> bool:
@@ -148,11 +155,15 @@ def is_secret(text: str) -> bool:
 
 
 def _bearer(text: str) -> Header:
+    if text.startswith(_KEY_PREFIX):
+        raise InvalidTokenError("token: what came is an API key")
     return "authorization", f"Bearer {Token.parse(text.strip())}"
 
 
 def _key(text: str) -> Header:
     key = text.strip()
+    if key.startswith(PREFIX):
+        raise ValueError("api_key: what came is a token")
     if not _API_KEY.fullmatch(key):
         raise ValueError("api_key: expected printable ASCII characters without blanks")
     return "x-api-key", key

@@ -181,7 +181,8 @@ class TokenNode:
 
     Attributes:
         digest: SHA-256 of its signature in hex.
-        parent_digest: its parent's; empty for a minted token.
+        parent_digest: its parent's; empty for a minted token. The parent of what
+            was narrowed to a tenant is the operator's, and not among the tenant's.
         token_id: shared by a token and all of its descendants.
         caveat: the one that was added last; empty for the bare token.
         use_count: how many calls presented just this token.

@@ -115,7 +115,9 @@ class TokenInfo:
     """What a token says about itself. Only a server can tell whether it is authentic.
 
     Attributes:
-        tenant: the tenant that issued it; "*" is the installation itself.
+        tenant: the only tenant that it is good for; "*" where it is good for all,
+            empty where its caveats name several.
+        issuer: the tenant that issued it; "*" is the installation itself.
         token_id: 32 hexadecimal digits, shared by all its descendants.
         key_version: the version of the tenant's key that signed it.
         digest: SHA-256 of its signature in hex, which names the token and gives
@@ -126,12 +128,31 @@ class TokenInfo:
     """
 
     tenant: str
+    issuer: str
     token_id: str
     key_version: int
     digest: str
     caveats: tuple[_caveats.Caveat | InvalidCaveat, ...]
     expires: datetime | None
     labels: tuple[str, ...]
+
+    def problems(self, now: datetime | None = None) -> list[str]:
+        """Say why servers refuse calls with the token, as far as the token itself tells.
+
+        Args:
+            now: the time, with a time zone; None: this machine's.
+
+        Returns:
+            A reason for each way, and which calls that is about; empty where the
+            token may be good for something.
+        """
+        understood = [caveat for caveat in self.caveats if not isinstance(caveat, InvalidCaveat)]
+        found = list(_caveats.contradictions(understood, now or datetime.now(UTC)))
+        if len(understood) < len(self.caveats):
+            found.insert(0, "a caveat is invalid: every call is refused")
+        if self.caveats[:1] != (first := _caveats.Tenant(self.issuer),):
+            found.insert(0, f"the first caveat is not '{first}': every call is refused")
+        return found
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -228,7 +249,8 @@ class Token:
         """Explain the token. What it says is authentic only if a server accepts it."""
         caveats = tuple(map(_explain, self.macaroon.caveats))
         return TokenInfo(
-            tenant=self.identifier.tenant,
+            tenant=_only_tenant(self.identifier.tenant, caveats),
+            issuer=self.identifier.tenant,
             token_id=self.identifier.token_id,
             key_version=self.identifier.key_version,
             digest=hashlib.sha256(self.macaroon.signature).hexdigest(),
@@ -271,6 +293,14 @@ def _explain(data: bytes) -> _caveats.Caveat | InvalidCaveat:
         return _caveats.parse(data)
     except InvalidTokenError as error:
         return InvalidCaveat(data, error.message)
+
+
+def _only_tenant(issuer: str, caveats: Iterable[_caveats.Caveat | InvalidCaveat]) -> str:
+    named = {issuer, *(caveat.tenant for caveat in caveats if isinstance(caveat, _caveats.Tenant))}
+    named.discard(_caveats.ANY)
+    if len(named) > 1:
+        return ""
+    return named.pop() if named else _caveats.ANY
 
 
 class Bounds(TypedDict, total=False):

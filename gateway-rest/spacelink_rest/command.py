@@ -12,6 +12,7 @@ import click
 
 from spacelink._channel import DEFAULT_ADMIN_TARGET, DEFAULT_TARGET, Security
 from spacelink._listeners import Address, parse_networks
+from spacelink.cli._connection import server_setting
 from spacelink.cli.settings import config_file, setting
 from spacelink_rest.config import RestConfig, Tls
 from spacelink_rest.serving import ListenError, serve
@@ -24,14 +25,8 @@ _MAX_BODY_BYTES = 8 * 1024 * 1024
 
 @click.command()
 @config_file()
-@setting("--server", default=DEFAULT_TARGET, show_default=True, metavar="HOST:PORT", help="The server.")
-@setting(
-    "--admin-server",
-    default=DEFAULT_ADMIN_TARGET,
-    show_default=True,
-    metavar="HOST:PORT",
-    help="Its admin plane.",
-)
+@server_setting("--server", default=DEFAULT_TARGET, help="The server.")
+@server_setting("--admin-server", default=DEFAULT_ADMIN_TARGET, help="Its admin plane.")
 @setting("--server-tls-ca", type=_FILE, help="Authorities of the server's certificate (PEM).")
 @setting("--server-tls-cert", type=_FILE, help="Own certificate (PEM), for servers that ask for one.")
 @setting("--server-tls-key", type=_FILE, help="Its private key (PEM).")

@@ -292,5 +292,31 @@ def test_a_credential_that_is_none_is_not_shown(tmp_path: Path) -> None:
     arguments = ["--collector", "simulator", "--spool", str(tmp_path / "spool")]
     result = CliRunner().invoke(agent, arguments, env={"SPACELINK_TOKEN": f"{FIRST}="})
     assert result.exit_code == 2
-    assert "environment: token: not base64url" in result.output
+    assert "SPACELINK_TOKEN: not a token (slk_...): not base64url" in result.output
     assert str(FIRST) not in result.output
+
+
+async def test_the_flag_goes_before_the_environment(
+    server: ScriptedServer, tmp_path: Path, token_file: Path
+) -> None:
+    seen = asyncio.Event()
+
+    async def scene(stage: Stage) -> None:
+        assert ("authorization", f"Bearer {FIRST}") in stage.metadata
+        await stage.start()
+        seen.set()
+        await stage.rest()
+
+    server.scenes = [scene]
+    process = await start(
+        server,
+        tmp_path,
+        *(*SIMULATOR, "--token-file", str(token_file)),
+        SPACELINK_API_KEY=API_KEY,
+        SPACELINK_API_KEY_FILE=str(tmp_path / "nowhere"),
+    )
+    async with asyncio.timeout(30):
+        await seen.wait()
+    process.terminate()
+    status, output = await finish(process)
+    assert status == 0, output

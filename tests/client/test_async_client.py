@@ -147,8 +147,10 @@ async def test_submitting_twice_with_one_request_id_stores_once(
 ) -> None:
     first, second = samples(device_id, 5), samples(device_id, 5, start=NOON + 1000 * SECOND)
     request_id = f"request-{device_id}"
-    assert await client.submit_telemetry(first, request_id=request_id) == 5
-    assert await client.submit_telemetry(second, request_id=request_id) == 5
+    for _ in range(2):
+        assert await client.submit_telemetry(first, request_id=request_id) == 5
+    with pytest.raises(errors.AlreadyExistsError, match="request_id"):
+        await client.submit_telemetry(second, request_id=request_id)
     assert_same((await client.query_telemetry(device_id, as_columns=True))[device_id], first)
     assert await client.submit_telemetry(second) == 5
     assert len((await client.query_telemetry(device_id, as_columns=True))[device_id]) == 10

@@ -85,8 +85,9 @@ def test_more_than_one_credential_is_refused(given: dict[str, Any], names: str) 
 def test_what_is_no_api_key_is_refused_and_not_shown(key: str, path: Path) -> None:
     path.write_text(key)
     for given in ({"api_key": key}, {"api_key_file": path}):
-        with pytest.raises(ValueError, match=r"^api_key: expected printable ASCII") as caught:
+        with pytest.raises(ValueError, match=r"^(api_key_file .*: )?api_key: expected printable") as caught:
             credentials(**given)
+        assert (str(path) in str(caught.value)) == ("api_key_file" in given)
         assert not key or key not in str(caught.value)
 
 
@@ -94,9 +95,19 @@ def test_what_is_no_api_key_is_refused_and_not_shown(key: str, path: Path) -> No
 def test_what_is_no_token_is_refused_and_not_shown(text: str, path: Path) -> None:
     path.write_bytes(text.encode(errors="surrogateescape"))
     for given in ({"token": text}, {"token_file": path}):
-        with pytest.raises(InvalidTokenError, match=r"^token: ") as caught:
+        with pytest.raises(InvalidTokenError, match=r"^(token_file .*: )?token: ") as caught:
             credentials(**given)
+        assert (str(path) in str(caught.value)) == ("token_file" in given)
         assert not text or text not in str(caught.value)
+
+
+def test_the_other_kind_of_credential_is_told(path: Path) -> None:
+    path.write_text(f"{minted()}\n")
+    with pytest.raises(ValueError, match=r": api_key: what came is a token$"):
+        credentials(api_key_file=path)
+    path.write_text(f"{KEY}\n")
+    with pytest.raises(InvalidTokenError, match=r": token: what came is an API key$"):
+        credentials(token_file=path)
 
 
 def test_a_tenant_has_a_name() -> None:

@@ -243,9 +243,13 @@ def test_holds(caveat: str, about: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("caveat", "about", "reason"),
     [
-        ("tenant = acme", {"tenant": "beta"}, "tenant 'beta' is not 'acme'"),
+        (
+            "tenant = acme",
+            {"tenant": "beta"},
+            "the call is about tenant 'beta', but the token is for tenant 'acme' only",
+        ),
         ("tenant = acme", {"tenant": "acme2"}, "tenant 'acme2'"),
-        ("tenant = acme", {"tenant": ANY}, "tenant '*'"),
+        ("tenant = acme", {"tenant": ANY}, "the call is about all tenants, but"),
         ("scope = telemetry:write", {}, "scope 'telemetry:read' is not in 'telemetry:write'"),
         ("scope = networks:*", {}, "scope 'telemetry:read'"),
         ("scope = *:write", {}, "scope 'telemetry:read'"),

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from spacelink._caveats.base import ANY, CallContext, Caveat, Failure, Success
 from spacelink._caveats.bounds import Expires, Ip, NotBefore, Quota, RateLimit
+from spacelink._caveats.contradictions import contradictions
 from spacelink._caveats.names import Device, Label, Network, Scope, Tenant
 from spacelink.errors import InvalidTokenError
 
@@ -32,6 +33,7 @@ __all__ = [
     "Scope",
     "Success",
     "Tenant",
+    "contradictions",
     "parse",
 ]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SCOPE = re.compile(r"(\*|[a-z][a-z0-9_]*):(\*|[a-z][a-z0-9_]*)", re.ASCII)
 # The name that the older REST SDK has for reading anything.
-_SCOPE_ALIASES = {"api:read": "*:read"}
+SCOPE_ALIASES = {"api:read": "*:read"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ class Tenant(Caveat):
     def check(self, call: CallContext) -> Success | Failure:
         if self.tenant in (ANY, call.tenant):
             return Success()
-        return Failure(f"tenant {call.tenant!r} is not {self.tenant!r}")
+        about = "all tenants" if call.tenant == ANY else f"tenant {call.tenant!r}"
+        return Failure(f"the call is about {about}, but the token is for tenant {self.tenant!r} only")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,5 +158,5 @@ class Network(_Names):
 
 
 def _covers(granted: str, wanted: str) -> bool:
-    pairs = zip(_SCOPE_ALIASES.get(granted, granted).split(":"), wanted.split(":"), strict=True)
+    pairs = zip(SCOPE_ALIASES.get(granted, granted).split(":"), wanted.split(":"), strict=True)
     return all(pattern in (ANY, part) for pattern, part in pairs)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from spacelink.cli._moments import DurationParam
+from spacelink._caveats import contradictions, parse
+from spacelink.cli._moments import InstantParam
 from spacelink.token import encode_caveats
 
 if TYPE_CHECKING:
@@ -18,15 +19,6 @@ if TYPE_CHECKING:
     from spacelink.token import Bounds
 
 
-def _to_instant(ctx: click.Context, param: click.Parameter, text: str | None) -> timedelta | str | None:
-    if text is None:
-        return None
-    try:
-        return timedelta(seconds=DurationParam().convert(text, param, ctx))
-    except click.BadParameter:
-        return text
-
-
 _OPTIONS = (
     click.option("--scope", multiple=True, help="Scope such as telemetry:write or telemetry:*; repeatable."),
     click.option("--device", multiple=True, help="Device id, or site-7/* for all below site-7; repeatable."),
@@ -34,9 +26,11 @@ _OPTIONS = (
         "--network", multiple=True, help="Network id, or site-7/* for all below site-7; repeatable."
     ),
     click.option(
-        "--expires", callback=_to_instant, help="RFC 3339 time, or a duration such as 90s, 30m, 12h, 7d."
+        "--expires",
+        type=InstantParam(),
+        help="When it ends: RFC 3339, a date, or a duration from now such as 90s, 30m, 12h, 7d.",
     ),
-    click.option("--not-before", callback=_to_instant, help="RFC 3339 time, or a duration from now."),
+    click.option("--not-before", type=InstantParam(), help="When it starts, likewise."),
     click.option("--ip", multiple=True, help="Network such as 10.0.0.0/8 or 2001:db8::/32; repeatable."),
     click.option("--rate-limit", help="Calls in each window, such as 100/minute."),
     click.option("--quota", help="Units in each window, such as 10000/day."),
@@ -55,12 +49,21 @@ def given(options: Mapping[str, Any]) -> Bounds:
     """Give the options that were given, as the arguments of Token.attenuate.
 
     Raises:
-        click.UsageError: one cannot be written as a caveat.
+        click.UsageError: one cannot be written as a caveat, or no token with them
+            would be good for anything.
     """
     # An option that may be repeated and was not given is an empty tuple.
     chosen = {key: value for key, value in options.items() if value not in (None, ())}
-    try:
-        encode_caveats(chosen)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    caveats = [parse(_encode(key, value)) for key, value in chosen.items()]
+    for problem in contradictions(caveats, datetime.now(UTC)):
+        raise click.UsageError(f"the token would be of no use: {problem}")
     return cast("Bounds", chosen)
+
+
+def _encode(key: str, value: Any) -> bytes:
+    try:
+        (data,) = encode_caveats({key: value})
+    except ValueError as error:
+        problem = str(error).removeprefix(f"{key}: ")
+        raise click.UsageError(f"--{key.replace('_', '-')}: {problem}") from None
+    return data

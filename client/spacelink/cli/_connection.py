@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import grpc
@@ -17,7 +16,7 @@ from spacelink import AdminClient, AsyncSpaceLinkClient, SpaceLinkClient
 from spacelink._channel import DEFAULT_ADMIN_TARGET, DEFAULT_TARGET
 from spacelink._client import ConnectionOptions
 from spacelink._names import IDENTIFIER_RULE, is_identifier
-from spacelink.cli._secret_files import SecretFile
+from spacelink.cli._given_credential import api_key_file_setting, take_credential, token_file_setting
 from spacelink.cli.settings import setting
 from spacelink.errors import SpaceLinkError, UntrustedServerError
 
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 # A server that restarts is back within a second or two; without one, nobody
 # wants to wait longer to be told.
 RETRY_SECONDS = 5.0
+
+_PLANES = {"--server": "data", "--admin-server": "admin"}
+_OTHERS = {"--server": "--admin-server", "--admin-server": "--server"}
 
 _PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -66,22 +68,11 @@ class Connection:
         return options
 
 
-def token_file_setting(help: str) -> Callable[[FC], FC]:  # noqa: A002 - click's name for it
-    """Declare --token-file."""
-    return setting("--token-file", type=SecretFile(), help=help)
-
-
-def read_token(file: IO[str] | None) -> str:
-    """Give the text of the token that a command was given; empty where there is none."""
-    return _read_secret(file, "SPACELINK_TOKEN")
-
-
-def _read_secret(file: IO[str] | None, variable: str) -> str:
-    if file is None:
-        return os.environ.get(variable, "").strip()
-    if not (text := file.read().strip()):
-        raise click.UsageError(f"{file.name} is empty")
-    return text
+def server_setting(flag: str, *declarations: str, **attributes: Any) -> Callable[[FC], FC]:
+    """Declare where a server is; takes what click.option takes."""
+    return setting(
+        flag, *declarations, show_default=True, metavar="HOST:PORT", callback=_check_address, **attributes
+    )
 
 
 def tls_settings(function: FC) -> FC:
@@ -129,21 +120,9 @@ def _check_tenant(ctx: click.Context, param: click.Parameter, value: str | None)
 
 def _command(flag: str, default: str, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @setting(
-            flag,
-            "address",
-            default=default,
-            show_default=True,
-            metavar="HOST:PORT",
-            callback=_check_address,
-            help=text,
-        )
+        @server_setting(flag, "address", default=default, help=text)
         @token_file_setting("File with the token, - for standard input; or SPACELINK_TOKEN is the token.")
-        @setting(
-            "--api-key-file",
-            type=SecretFile(),
-            help="File with an API key instead; or SPACELINK_API_KEY is the key.",
-        )
+        @api_key_file_setting("File with an API key instead; or SPACELINK_API_KEY is the key.")
         @tls_settings
         @functools.wraps(function)
         def command(*args: Any, **kwargs: Any) -> None:
@@ -153,7 +132,7 @@ def _command(flag: str, default: str, text: str) -> Callable[[Callable[..., None
             try:
                 function(*args, connection=connection, **kwargs)
             except SpaceLinkError as error:
-                raise click.ClickException(describe(error, connection.address)) from None
+                raise click.ClickException(describe(error, connection.address, flag)) from None
             except UnicodeEncodeError:
                 raise click.UsageError("expected arguments in UTF-8") from None
 
@@ -163,14 +142,15 @@ def _command(flag: str, default: str, text: str) -> Callable[[Callable[..., None
 
 
 def _take_connection(settings: dict[str, Any]) -> Connection:
+    credential = take_credential(settings)
     options = ConnectionOptions(
-        token=read_token(settings.pop("token_file")) or None,
-        api_key=_read_secret(settings.pop("api_key_file"), "SPACELINK_API_KEY") or None,
         tls_ca=settings.pop("tls_ca"),
         tls_cert=settings.pop("tls_cert"),
         tls_key=settings.pop("tls_key"),
         insecure=settings.pop("insecure"),
     )
+    if credential is not None:
+        options[credential.kind] = credential.read()  # type: ignore[literal-required]
     connection = Connection(settings.pop("address"), options, settings.pop("tenant", None) or "")
     try:
         # For what it has against them: it connects when it is first used.
@@ -182,12 +162,24 @@ def _take_connection(settings: dict[str, Any]) -> Connection:
     return connection
 
 
-def describe(error: SpaceLinkError, address: str) -> str:
-    """Say in one line what went wrong."""
+def describe(error: SpaceLinkError, address: str, flag: str) -> str:
+    """Say in one line what went wrong.
+
+    Args:
+        error: of a call.
+        address: of the server.
+        flag: what gave it, --server or --admin-server.
+    """
     if isinstance(error, UntrustedServerError):
         return f"cannot speak with the server at {address}: {error.message}"
     if error.code is grpc.StatusCode.UNAVAILABLE and not error.reason:
         return f"cannot reach the server at {address}: {_cause(error.message)}"
+    if error.code is grpc.StatusCode.UNIMPLEMENTED and not error.reason:
+        plane, other = _PLANES[flag], _PLANES[_OTHERS[flag]]
+        return (
+            f"the server at {address} does not know this call: {flag} must name its {plane} plane, "
+            f"and this may be its {other} plane; or the server is older than this command"
+        )
     if error.reason == "CREDENTIAL_REQUIRED":
         return "the server asks for a credential: give --token-file FILE, or set SPACELINK_TOKEN"
     return " ".join(_in_flags(error).split())
@@ -233,6 +225,11 @@ def _flag(field: str, params: Mapping[str, click.Parameter]) -> str:
 def _cause(message: str) -> str:
     # gRPC's text names its layers first and the cause last.
     cause = message.rpartition(": ")[2]
+    if "http1.x server" in message:
+        return "it speaks HTTP/1, not gRPC; it may be the REST bridge"
+    if "[" not in cause:
+        # Of the list of a name server's answers.
+        cause = cause.rstrip("]")
     if cause == "Socket closed" and message.startswith("failed to connect"):
         # All there is to see of a server that expects another kind of connection.
         cause += "; it may speak TLS (tls_ca), or ask for a certificate (tls_cert)"
@@ -240,7 +237,10 @@ def _cause(message: str) -> str:
 
 
 def _check_address(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    scheme, separator, rest = value.rpartition("://")
+    if separator:
+        raise click.BadParameter(f"{value!r}: expected HOST:PORT without {scheme}://, {rest!r}", ctx, param)
     host, _, port = value.rpartition(":")
-    if not host or not port.isdecimal():
-        raise click.BadParameter(f"{value!r}: expected HOST:PORT, such as {DEFAULT_TARGET}", ctx, param)
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise click.BadParameter(f"{value!r}: expected HOST:PORT, such as {param.default}", ctx, param)
     return value

@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import re
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
 from rich.tree import Tree
 
+from spacelink._caveats import ANY
 from spacelink.cli._connection import Connection, admin_command
+from spacelink.cli._given_credential import SECRET_FILE, read_secret_file
 from spacelink.cli._moments import MomentParam
 from spacelink.cli._output import output_option, to_record, write_records
-from spacelink.cli._secret_files import SecretFile
 from spacelink.cli._tables import console, printable
+from spacelink.errors import InvalidTokenError
+from spacelink.token import Token
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spacelink.records import TokenNode
 
+_EXPECTED = "a token (slk_...) or its signature, 64 hexadecimal digits"
 _SIGNATURE = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
-_file = click.argument("file", type=SecretFile(), required=False)
+_file = click.argument("file", type=SECRET_FILE, required=False)
 _token_id = click.option("--token-id", metavar="ID", help="The id of a minted token instead of a file.")
 
 
-def _read(file: IO[str] | None) -> dict[str, str]:
+def _read(file: str | None) -> dict[str, str]:
     """Give what a file names: a token, or the signature of one."""
-    text = file.read().strip() if file else ""
-    if not text:
+    if file is None:
         return {}
-    return {"signature" if _SIGNATURE.fullmatch(text) else "token": text}
+    text = read_secret_file("FILE", file, _EXPECTED)
+    if _SIGNATURE.fullmatch(text):
+        return {"signature": text}
+    try:
+        return {"token": str(Token.parse(text))}
+    except InvalidTokenError as error:
+        problem = error.message.removeprefix("token: ")
+        raise click.ClickException(f"{file}: not {_EXPECTED}: {problem}") from None
 
 
 def _the_one(ways: dict[str, Any], rule: str) -> dict[str, Any]:
@@ -54,7 +64,7 @@ def _the_one(ways: dict[str, Any], rule: str) -> dict[str, Any]:
 @admin_command
 def ban(
     connection: Connection,
-    file: IO[str] | None,
+    file: str | None,
     token_id: str | None,
     digest: str | None,
     minted_before: int | None,
@@ -83,7 +93,7 @@ def ban(
 @_token_id
 @click.option("--ban-id", metavar="ID", help="The ban's id instead, as `bans` gives it.")
 @admin_command
-def unban(connection: Connection, file: IO[str] | None, token_id: str | None, ban_id: str | None) -> None:
+def unban(connection: Connection, file: str | None, token_id: str | None, ban_id: str | None) -> None:
     """Lift a ban.
 
     FILE holds the banned token, or its signature in hexadecimal digits; - is
@@ -124,17 +134,38 @@ def bans(connection: Connection, output: str) -> None:
 def graph(connection: Connection, token_id: str, output: str) -> None:
     """Show which tokens were presented, and from which they descend.
 
+    Those of --tenant; without it those of the only tenant that the credential is
+    good for, for an operator's those of all. A tenant's are those that it issued
+    and operators' that were narrowed to it.
+
     \b
     Examples:
       spacelink token graph
+      spacelink token graph --tenant acme
       spacelink token graph --token-id 0123456789abcdef0123456789abcdef --output json
     """
     with connection.admin_client() as client:
         nodes = client.get_token_graph(token_id=token_id, tenant_id=connection.tenant)
-    if output == "table" and nodes:
+    if output != "table":
+        write_records(output, [to_record(node) for node in nodes])
+        return
+    if not connection.tenant:
+        click.echo(_whose(connection), err=True)
+    if nodes:
         console().print(_forest(nodes))
     else:
-        write_records(output, [to_record(node) for node in nodes], things="tokens")
+        click.echo("no tokens were presented yet", err=True)
+
+
+def _whose(connection: Connection) -> str:
+    """Say whose tokens are shown where no tenant was named."""
+    token = connection.options.get("token")
+    if token is None:
+        return "tokens of the tenant that the credential is good for"
+    tenant = Token.parse(str(token)).inspect().tenant
+    if tenant == ANY:
+        return "tokens of all tenants, which the token is good for; --tenant ID shows those of one"
+    return f"tokens of tenant {tenant}, the only one that the token is good for"
 
 
 def _forest(nodes: Sequence[TokenNode]) -> Tree:
@@ -143,12 +174,13 @@ def _forest(nodes: Sequence[TokenNode]) -> Tree:
     for node in nodes:
         # Parents come first; one that is not among them is left out.
         parent = branches.get(node.parent_digest, forest)
-        branches[node.digest] = parent.add(_describe(node))
+        branches[node.digest] = parent.add(_describe(node, parent is forest))
     return forest
 
 
-def _describe(node: TokenNode) -> Text:
-    text = Text(printable(node.caveat) if node.caveat else f"token {printable(node.token_id)}")
+def _describe(node: TokenNode, is_root: bool) -> Text:
+    names = (f"token {node.token_id}" if is_root else "", node.caveat)
+    text = Text(printable(": ".join(filter(None, names))))
     text.append(f"  {node.digest[:12]}", "dim")
     if node.use_count and node.last_use_time:
         calls = "1 call" if node.use_count == 1 else f"{node.use_count:,} calls"

@@ -22,6 +22,12 @@ _MAX_LINE = 1024 * 1024
 
 _STDOUT = "-"
 
+_EXPECTED = "expected the file that `spacelink audit export` wrote, an event on each line"
+_TAIL_UNCHECKED = (
+    "not checked: whether events are missing at the end. For that give --expect-head HASH, "
+    "the last one's hash as `spacelink audit export` told it"
+)
+
 
 @click.group()
 def audit() -> None:
@@ -85,7 +91,9 @@ def verify(file: IO[bytes], expect_head: str | None) -> None:
     """Verify an exported audit chain, without a server.
 
     Tells the first event that was changed, added, left out or moved. Only
-    --expect-head shows that events are missing at the end.
+    --expect-head shows that events are missing at the end: `audit export` tells
+    the hash on standard error, to be kept where nobody who could cut the file
+    can change it. A file without events is an error.
 
     \b
     Examples:
@@ -100,6 +108,8 @@ def verify(file: IO[bytes], expect_head: str | None) -> None:
     if not result.intact:
         raise click.ClickException(_describe(file.name, result))
     click.echo(f"{result.event_count:,} events, all intact; the last one's hash: {result.head}")
+    if not head:
+        click.echo(_TAIL_UNCHECKED)
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
@@ -109,6 +119,8 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
             read += len(line)
             show(read)
             yield line
+    if not read:
+        raise click.ClickException(f"{file.name}: no events, so nothing to verify; {_EXPECTED}")
 
 
 def _size(file: IO[bytes]) -> int | None:

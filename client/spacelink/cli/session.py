@@ -11,6 +11,7 @@ from spacelink.cli._connection import Connection, client_command
 from spacelink.cli._output import details_option, to_record
 from spacelink.cli._passwords import password_file_setting, read_password
 from spacelink.cli._tables import console, details_table
+from spacelink.errors import UnauthenticatedError
 
 if TYPE_CHECKING:
     from spacelink.records import SessionInfo
@@ -35,7 +36,12 @@ def login(connection: Connection, user: str, password_file: IO[str] | None) -> N
     """
     password = read_password(password_file, is_new=False)
     with connection.client() as client:
-        made = client.create_session(user, password, tenant_id=connection.tenant)
+        try:
+            made = client.create_session(user, password, tenant_id=connection.tenant)
+        except UnauthenticatedError as error:
+            if error.reason != "INVALID_LOGIN" or connection.tenant:
+                raise
+            raise click.ClickException(f"{error.message}; --tenant names the user's tenant") from None
     click.echo(str(made.token))
 
 

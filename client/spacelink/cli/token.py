@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
 
-from spacelink._caveats import Expires
+from spacelink._caveats import ANY, Expires
 from spacelink.cli import _token_admin, _token_bans
 from spacelink.cli._caveat_options import caveat_options, given
-from spacelink.cli._connection import read_token, token_file_setting
+from spacelink.cli._given_credential import take_credential, token_file_setting
 from spacelink.cli._output import details_option
 from spacelink.cli._tables import console, details_table
-from spacelink.errors import InvalidTokenError
 from spacelink.token import InvalidCaveat, Token
 
 if TYPE_CHECKING:
@@ -34,51 +33,56 @@ _token_file = token_file_setting(
 )
 
 
-def _read_token(file: IO[str] | None) -> Token:
-    text = read_token(file)
-    if not text:
+def _read_token(settings: dict[str, Any]) -> Token:
+    credential = take_credential(settings)
+    if credential is None:
         raise click.UsageError("no token: give --token-file FILE, or set SPACELINK_TOKEN")
-    try:
-        return Token.parse(text)
-    except InvalidTokenError as error:
-        raise click.ClickException(error.message) from None
+    return Token.parse(credential.read())
 
 
 @token.command()
 @_token_file
 @click.option("--tenant", help="The only tenant it is good for; narrows an operator's token.")
 @caveat_options
-def attenuate(token_file: IO[str] | None, **caveats: Any) -> None:
+def attenuate(**settings: Any) -> None:
     """Print a narrower token: the given one with a caveat for each option.
 
     No server is involved, and none is told. What the given token does not
-    allow, the new one does not allow either.
+    allow, the new one does not allow either; one that no server would accept is
+    not made.
 
     \b
     Examples:
       spacelink token attenuate --token-file partner.token --device 'site-7/*' --label site-7 > site-7.token
       spacelink token attenuate --token-file site-7.token --scope telemetry:write --expires 12h
     """
-    parent = _read_token(token_file)
+    parent = _read_token(settings)
+    bounds = given(settings)
+    if not bounds:
+        raise click.UsageError("nothing to narrow it with; give an option, such as --device or --expires")
+    for problem in parent.inspect().problems():
+        raise click.ClickException(f"the given token is of no use: {problem}")
     try:
-        narrower = parent.attenuate(**given(caveats))
+        narrower = parent.attenuate(**bounds)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    for problem in narrower.inspect().problems():
+        raise click.UsageError(f"the token would be of no use: {problem}")
     click.echo(str(narrower))
 
 
 @token.command()
 @_token_file
 @details_option
-def inspect(token_file: IO[str] | None, output: str) -> None:
-    """Explain a token. Only a server can tell whether it is authentic.
+def inspect(output: str, **settings: Any) -> None:
+    """Explain a token. Only a server can tell whether it is authentic, or banned.
 
     \b
     Examples:
       spacelink token inspect --token-file site-7.token
       spacelink token inspect --output json < site-7.token --token-file -
     """
-    info = _read_token(token_file).inspect()
+    info = _read_token(settings).inspect()
     if output == "json":
         click.echo(json.dumps(_to_json(info)))
     else:
@@ -88,12 +92,14 @@ def inspect(token_file: IO[str] | None, output: str) -> None:
 def _to_json(info: TokenInfo) -> dict[str, object]:
     return {
         "tenant": info.tenant,
+        "issuer": info.issuer,
         "token_id": info.token_id,
         "key_version": info.key_version,
         "digest": info.digest,
         "expires": Expires(info.expires).value if info.expires else None,
         "labels": info.labels,
         "caveats": [_caveat_to_json(caveat) for caveat in info.caveats],
+        "problems": info.problems(),
     }
 
 
@@ -104,15 +110,25 @@ def _caveat_to_json(caveat: Caveat | InvalidCaveat) -> dict[str, str]:
 
 
 def _to_rows(info: TokenInfo) -> Iterator[tuple[str, str | Text]]:
-    for name, value in _to_json(info).items():
-        if name not in ("labels", "caveats"):
-            yield name, str(value or "never")
+    yield "tenant", _tenant(info.tenant)
+    if info.issuer != info.tenant:
+        yield "issuer", "* (an operator's token)" if info.issuer == ANY else info.issuer
+    yield "token_id", info.token_id
+    yield "key_version", str(info.key_version)
+    yield "digest", info.digest
+    yield "expires", Expires(info.expires).value if info.expires else "never"
     for caveat in info.caveats:
         if isinstance(caveat, InvalidCaveat):
             yield "invalid caveat", Text(_escape(caveat.data), "red")
             yield "", caveat.problem
         else:
             yield "caveat", str(caveat)
+    for problem in info.problems():
+        yield "problem", Text(problem, "red")
+
+
+def _tenant(tenant: str) -> str:
+    return {ANY: "* (all)", "": "none"}.get(tenant, tenant)
 
 
 def _escape(data: bytes) -> str:

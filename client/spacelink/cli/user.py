@@ -72,10 +72,12 @@ def set_password(connection: Connection, user_name: str, password_file: IO[str] 
 
 @user.command("set-role")
 @click.argument("user_name")
-@click.argument("role", type=_ROLE)
+@click.argument("role", type=_ROLE, metavar="ROLE")
 @admin_command
 def set_role(connection: Connection, user_name: str, role: str) -> None:
     """Set the role of USER_NAME, and end the user's sessions.
+
+    ROLE is admin, partner, customer or read_only.
 
     \b
     Examples:

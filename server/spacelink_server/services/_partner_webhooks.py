@@ -55,8 +55,9 @@ class WebhookMethods(PartnerServiceServicer):
         call = current()
         _requests.require_request_id(request.request_id)
         _requests.require_text("display_name", request.display_name)
-        host = await self._require_target(request.url)
+        # First what takes no look into DNS.
         webhook = _new_webhook(call, request)
+        host = await self._require_target(request.url)
 
         def work(connection: Connection) -> Webhook:
             def make() -> dict[str, str]:
@@ -202,7 +203,8 @@ def _new_webhook(call: Call, request: pb.CreateWebhookRequest) -> Webhook:
     for index, event_type in enumerate(request.event_types):
         if event_type not in outbox.EVENT_TYPES:
             raise InvalidRequestError(
-                f"event_types[{index}]", f"expected one of {', '.join(sorted(outbox.EVENT_TYPES))}"
+                f"event_types[{index}]",
+                f"{event_type!r}: expected one of {', '.join(sorted(outbox.EVENT_TYPES))}",
             )
     payload = request.payload or pb.WEBHOOK_PAYLOAD_SPACELINK
     if payload not in pb.WebhookPayload.values():

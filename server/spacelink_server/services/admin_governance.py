@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from spacelink._caveats import ANY
+from spacelink._caveats import ANY, Tenant
 from spacelink.admin.v1 import governance_pb2 as pb
 from spacelink.admin.v1.governance_pb2_grpc import GovernanceServiceServicer
 from spacelink.errors import InvalidTokenError
@@ -46,6 +46,18 @@ class _Target(NamedTuple):
     digest: bytes | None = None
     token_id: str | None = None
     minted_before: int | None = None
+
+
+class _Chain(NamedTuple):
+    """What a token of the graph has from all of its caveats.
+
+    Attributes:
+        tenant: the only one that it is good for; "*" where it is good for all.
+        digests: of its prefixes and its own.
+    """
+
+    tenant: str
+    digests: tuple[bytes, ...]
 
 
 class GovernanceService(GovernanceServiceServicer):
@@ -85,30 +97,32 @@ class GovernanceService(GovernanceServiceServicer):
     async def GetTokenGraph(
         self, request: pb.GetTokenGraphRequest, context: Context
     ) -> pb.GetTokenGraphResponse:
-        """Give the lineage of the tokens seen up to now."""
-        tenant_id = current().tenant_id
+        """Give the lineage of the tokens seen up to now; without a tenant, an operator's of all."""
+        tenant_id = _whose(current())
+        # Operators' tokens become a tenant's by a caveat.
+        issuers = None if tenant_id is None else (ANY, tenant_id)
         await self._lineage.flush()
-        nodes = await self._database.read(lambda c: lineage.graph(c, tenant_id, request.token_id))
-        return pb.GetTokenGraphResponse(nodes=self._nodes(nodes))
+        nodes = await self._database.read(lambda c: lineage.graph(c, issuers, request.token_id))
+        return pb.GetTokenGraphResponse(nodes=self._nodes(nodes, tenant_id))
 
-    def _nodes(self, nodes: Iterable[TokenNode]) -> Iterator[pb.TokenNode]:
-        banned: dict[bytes | None, bool] = {None: False}
+    def _nodes(self, nodes: Iterable[TokenNode], tenant_id: str | None) -> Iterator[pb.TokenNode]:
+        """Give those of the nodes that are a tenant's; None: all of them."""
+        chains: dict[bytes | None, _Chain] = {}
         for node in nodes:
-            banned_by = (ANY, node.tenant_id)
-            # Parents come first, and their bans are those of their children.
-            banned[node.digest] = banned[node.parent_digest] or self._bans.is_banned(
-                banned_by, node.token_id, (node.digest,)
-            )
-            yield pb.TokenNode(
-                digest=node.digest.hex(),
-                parent_digest=node.parent_digest.hex() if node.parent_digest else "",
-                token_id=node.token_id,
-                caveat=node.caveat,
-                use_count=node.use_count,
-                first_use_time=_requests.timestamp(node.first_use_time),
-                last_use_time=_requests.timestamp(node.last_use_time),
-                banned=banned[node.digest],
-            )
+            # Parents come first.
+            chain = _follow(chains.get(node.parent_digest), node)
+            chains[node.digest] = chain
+            if tenant_id in (None, chain.tenant):
+                yield pb.TokenNode(
+                    digest=node.digest.hex(),
+                    parent_digest=node.parent_digest.hex() if node.parent_digest else "",
+                    token_id=node.token_id,
+                    caveat=node.caveat,
+                    use_count=node.use_count,
+                    first_use_time=_requests.timestamp(node.first_use_time),
+                    last_use_time=_requests.timestamp(node.last_use_time),
+                    banned=self._bans.is_banned((ANY, chain.tenant), node.token_id, chain.digests),
+                )
 
     def _target(self, call: Call, request: pb.BanTokenRequest) -> _Target:
         match request.WhichOneof("target"):
@@ -172,8 +186,16 @@ def _event(ban: Ban) -> dict[str, Json]:
     return {"ban_id": ban.ban_id, kind: _text(name), "reason": ban.reason}
 
 
+def _follow(parent: _Chain | None, node: TokenNode) -> _Chain:
+    if parent is None:
+        return _Chain(node.tenant_id, (node.digest,))
+    key, _, value = node.caveat.partition(" = ")
+    narrows = key == Tenant.key and value != ANY
+    return _Chain(value if narrows else parent.tenant, (*parent.digests, node.digest))
+
+
 def _whose(call: Call) -> str | None:
-    """Tell whose bans a call is about; None: those of all tenants and of the installation."""
+    """Tell whose bans or tokens a call is about; None: those of all tenants and of the installation."""
     return None if call.tenant_id == ANY else call.tenant_id
 
 

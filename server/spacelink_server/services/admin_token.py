@@ -66,7 +66,7 @@ class TokenService(TokenServiceServicer):
         response = pb.InspectTokenResponse(
             authentic=bool(digests),
             banned=bool(digests) and self._bans.is_banned(banned_by, info.token_id, digests),
-            tenant_id=info.tenant,
+            tenant_id=info.issuer,
             token_id=info.token_id,
             key_version=info.key_version,
             # Of an authentic token, but anybody may have added them.

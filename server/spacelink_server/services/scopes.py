@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
-from spacelink._caveats import ANY, Tenant
+from spacelink._caveats import ANY
 from spacelink._wire import SubmitRequestView
 from spacelink.errors import InvalidTokenError
 from spacelink.token import Token
@@ -58,10 +58,7 @@ def _submitted_device(data: bytes) -> Collection[str]:
 
 def tenant_of(token: Token) -> str:
     """Tell whose a token is: an operator's that is narrowed to a tenant is that tenant's."""
-    named = {token.identifier.tenant}
-    named.update(caveat.tenant for caveat in token.inspect().caveats if isinstance(caveat, Tenant))
-    named.discard(ANY)
-    return named.pop() if len(named) == 1 else ANY
+    return token.inspect().tenant or ANY
 
 
 def _token_tenant(request: Any) -> str:
@@ -143,7 +140,7 @@ RULES: Rules = {
     _GOVERNANCE + "BanToken": Access("governance:write", tenant=_token_tenant, everywhere=_is_of_a_signature),
     _GOVERNANCE + "UnbanToken": Access("governance:write", everywhere=always),
     _GOVERNANCE + "ListBans": Access("governance:read", everywhere=always),
-    _GOVERNANCE + "GetTokenGraph": Access("governance:read"),
+    _GOVERNANCE + "GetTokenGraph": Access("governance:read", everywhere=always),
     _AUDIT + "ListAuditEvents": Access("audit:read"),
     _AUDIT + "ExportAudit": Access("audit:read"),
     _AUDIT + "VerifyAudit": Access("audit:read"),

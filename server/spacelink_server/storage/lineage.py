@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from spacelink_server.storage.schema import token_uses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 
 class TokenUse(NamedTuple):
@@ -80,25 +80,30 @@ def record(connection: sa.Connection, uses: Sequence[TokenUse]) -> list[TokenUse
     return news
 
 
-def graph(connection: sa.Connection, tenant_id: str, token_id: str = "") -> list[TokenNode]:
-    """Read what was seen of a tenant's tokens, parents before their children.
+def graph(
+    connection: sa.Connection, issuers: Collection[str] | None = None, token_id: str = ""
+) -> list[TokenNode]:
+    """Read what was seen of tokens, parents before their children.
 
     Args:
         connection: in any transaction.
-        tenant_id: the tenant that issued them.
+        issuers: the tenants that issued them; None means all, and the installation.
         token_id: only what descends from this one; empty means all.
     """
-    query = sa.select(token_uses).where(_u.tenant_id == tenant_id)
+    query = sa.select(token_uses)
+    if issuers is not None:
+        query = query.where(_u.tenant_id.in_(issuers))
     if token_id:
         query = query.where(_u.token_id == token_id)
-    children: defaultdict[bytes | None, list[TokenNode]] = defaultdict(list)
+    roots: list[TokenNode] = []
+    children: defaultdict[tuple[str, bytes], list[TokenNode]] = defaultdict(list)
     for row in connection.execute(query.order_by(_u.first_use_time_unix_nano, _u.digest)):
         node = TokenNode(*row)
-        children[node.parent_digest].append(node)
-    ordered = list(children[None])
-    for node in ordered:
-        ordered.extend(children[node.digest])
-    return ordered
+        parent = node.parent_digest
+        (roots if parent is None else children[node.tenant_id, parent]).append(node)
+    for node in roots:
+        roots.extend(children[node.tenant_id, node.digest])
+    return roots
 
 
 _u = token_uses.c

@@ -78,10 +78,14 @@ def test_an_export_of_a_broken_chain_is_kept_and_told(ask: Ask, recorder: Record
 
 def test_an_intact_chain_is_verified_without_a_server(ask: Ask, exported: Path) -> None:
     nowhere = {"SPACELINK_ADMIN_SERVER": "127.0.0.1:1", "SPACELINK_TOKEN": "no token"}
-    for flags in ((), ("--expect-head", HEAD), ("--expect-head", HEAD.upper())):
-        result = ask("audit", "verify", str(exported), *flags, **nowhere)
-        assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout == f"50 events, all intact; the last one's hash: {HEAD}\n"
+    intact = f"50 events, all intact; the last one's hash: {HEAD}\n"
+    for text in (HEAD, HEAD.upper()):
+        result = ask("audit", "verify", str(exported), "--expect-head", text, **nowhere)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, intact, "")
+    unsure = ask("audit", "verify", str(exported), **nowhere)
+    assert (unsure.exit_code, unsure.stderr) == (0, "")
+    assert unsure.stdout.startswith(f"{intact}not checked: whether events are missing at the end.")
+    assert "--expect-head HASH, the last one's hash as `spacelink audit export` told it" in unsure.stdout
     piped = ask("audit", "verify", "-", stdin=exported.read_text())
     assert piped.exit_code == 0
 
@@ -114,13 +118,14 @@ def test_a_cut_tail_shows_by_the_expected_head_only(ask: Ask, tmp_path: Path) ->
     assert f"at event 50: the chain ends with {head(LINES[:-1])}" in result.stderr
 
 
-def test_a_chain_without_events(ask: Ask, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [(), ("--expect-head", HEAD), ("--expect-head", FIRST_PREVIOUS_HASH)])
+def test_a_file_without_events_verifies_nothing(ask: Ask, tmp_path: Path, flags: tuple[str, ...]) -> None:
     path = written(tmp_path / "audit", [])
-    assert (
-        f"0 events, all intact; the last one's hash: {FIRST_PREVIOUS_HASH}"
-        in ask("audit", "verify", str(path)).stdout
+    result = ask("audit", "verify", str(path), *flags)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(
+        f"Error: {path}: no events, so nothing to verify; expected the file that "
     )
-    assert ask("audit", "verify", str(path), "--expect-head", HEAD).exit_code == 1
 
 
 @pytest.mark.parametrize("text", ["", "ab", "g" * 64])

@@ -42,6 +42,23 @@ def test_other_texts_are_refused(text: str) -> None:
         moment(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("2024-13-01", "'2024-13-01': month must be in 1..12; expected RFC 3339"),
+        ("2024-01-31T25:00:00Z", "'2024-01-31T25:00:00Z': hour must be in 0..23; expected RFC 3339"),
+        ("2024-01-31 12:00:00", "'2024-01-31 12:00:00': the time zone is missing, Z for UTC or an offset"),
+        ("5", "'5': a number needs a unit (s, m, h, d, w); expected RFC 3339"),
+        ("1492-01-31", "'1492-01-31': the year must be from 1678 to 2261; expected RFC 3339"),
+        ("2024-01-31Tnoon", "'2024-01-31Tnoon': expected RFC 3339"),
+    ],
+)
+def test_what_is_wrong_with_a_moment_is_told(text: str, problem: str) -> None:
+    with pytest.raises(click.BadParameter) as caught:
+        moment(text)
+    assert caught.value.message.startswith(problem)
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("20s", 20), ("5m", 300), ("1h", 3_600), ("0s", 0)])
 def test_durations(text: str, seconds: int) -> None:
     assert DurationParam().convert(text, None, None) == seconds

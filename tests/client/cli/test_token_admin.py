@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from spacelink.admin.v1 import governance_pb2, token_pb2
+from spacelink.token import Token
 from tests.client.cli.conftest import Ask
 from tests.client.recorder import Recorder
 from tests.client.tokens import minted
@@ -32,7 +33,7 @@ def test_mint_prints_the_token_alone(ask: Ask, recorder: Recorder) -> None:
     recorder.answers["MintToken"] = token_pb2.MintTokenResponse(token=str(TOKEN))
     result = ask(
         *("token", "mint", "--tenant", "acme", "--scope", "telemetry:write", "--scope", "telemetry:read"),
-        *("--device", "site-7/*", "--expires", "2027-01-01T12:00:00Z", "--rate-limit", "100/minute"),
+        *("--device", "site-7/*", "--expires", "2099-01-01T12:00:00Z", "--rate-limit", "100/minute"),
         SPACELINK_TOKEN=str(minted()),
     )
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"{TOKEN}\n", "")
@@ -41,7 +42,7 @@ def test_mint_prints_the_token_alone(ask: Ask, recorder: Recorder) -> None:
     assert set(request.caveats) == {
         "scope = telemetry:write telemetry:read",
         "device = site-7/*",
-        "expires = 2027-01-01T12:00:00Z",
+        "expires = 2099-01-01T12:00:00Z",
         "rate_limit = 100/minute",
     }
 
@@ -164,3 +165,40 @@ def test_the_graph_is_a_tree(ask: Ask, recorder: Recorder) -> None:
     assert recorder.take("GetTokenGraph").request.token_id == "t"
     first = json.loads(ask("token", "graph").stdout.splitlines()[0])
     assert (first["digest"], first["token_id"], first["use_count"]) == ("d0", "t", 0)
+
+
+@pytest.mark.parametrize(
+    ("token", "flags", "whose"),
+    [
+        (minted(tenant="*"), (), "tokens of all tenants, which the token is good for; --tenant ID shows"),
+        (
+            minted("tenant = acme", tenant="*"),
+            (),
+            "tokens of tenant acme, the only one that the token",
+        ),
+        (minted(), (), "tokens of tenant acme, the only one"),
+        (minted(tenant="*"), ("--tenant", "globex"), ""),
+        (None, (), "tokens of the tenant that the credential is good for"),
+    ],
+)
+def test_the_graph_says_whose_tokens_it_shows(
+    ask: Ask, recorder: Recorder, token: Token | None, flags: tuple[str, ...], whose: str
+) -> None:
+    credential = {"SPACELINK_API_KEY": "slak_a.b.c"} if token is None else {"SPACELINK_TOKEN": str(token)}
+    result = ask("token", "graph", *flags, "--output", "table", **credential)
+    assert result.stderr.startswith(whose)
+    assert result.stderr.endswith("no tokens were presented yet\n")
+    assert recorder.take("GetTokenGraph").request.tenant_id == (flags[1] if flags else "")
+
+
+def test_the_graph_of_a_tenant_begins_where_it_was_narrowed(ask: Ask, recorder: Recorder) -> None:
+    nodes = [
+        governance_pb2.TokenNode(digest="d1", parent_digest="d0", token_id="t", caveat="tenant = acme"),
+        governance_pb2.TokenNode(digest="d2", parent_digest="d1", token_id="t", caveat="label = a"),
+    ]
+    recorder.answers["GetTokenGraph"] = governance_pb2.GetTokenGraphResponse(nodes=nodes)
+    result = ask("token", "graph", "--output", "table")
+    assert [" ".join(line.split()) for line in result.stdout.splitlines()] == [
+        "token t: tenant = acme d1",
+        "└── label = a d2",
+    ]

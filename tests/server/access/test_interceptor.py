@@ -468,7 +468,7 @@ async def test_tokens_presented_are_counted(shapes: Shapes, token: Token, instal
     await bearing(shapes, leaf).answer("StreamStream")
     await installation.lineage.flush()
     nodes = await installation.database.read(
-        lambda connection: lineage.graph(connection, "default", token.identifier.token_id)
+        lambda connection: lineage.graph(connection, ("default",), token.identifier.token_id)
     )
     assert [(node.caveat, node.use_count) for node in nodes] == [
         ("", 0),

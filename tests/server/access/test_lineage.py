@@ -33,7 +33,7 @@ async def uses(installation: Installation, token: Token) -> dict[str, int]:
     """Give how often each prefix of a token and its descendants was presented, by the last caveat."""
     identifier = token.identifier
     nodes = await installation.database.read(
-        lambda connection: lineage.graph(connection, identifier.tenant, identifier.token_id)
+        lambda connection: lineage.graph(connection, (identifier.tenant,), identifier.token_id)
     )
     return {node.caveat: node.use_count for node in nodes}
 

@@ -392,3 +392,34 @@ async def test_the_graph_is_of_one_tenant(installation: Installation) -> None:
     assert {node.token_id for node in await graph(installation, acme)} == {token_id(acme)}
     found = await refusal(graph(installation, acme, tenant_id="globex"))
     assert found["reason"] == "WRONG_TENANT"
+
+
+async def test_without_a_tenant_an_operators_graph_is_of_all(installation: Installation) -> None:
+    acme, globex = [await tenant_admin(installation, name) for name in ("acme", "globex")]
+    await are_good(installation, acme, globex)
+    own = token_id(installation.operator)
+    ids = {node.token_id for node in await graph(installation, installation.operator)}
+    assert ids >= {token_id(acme), token_id(globex), own}
+    found = await graph(installation, installation.operator, tenant_id="globex")
+    assert token_id(globex) in {node.token_id for node in found}
+    assert token_id(acme) not in {node.token_id for node in found}
+
+
+async def test_the_graph_of_a_tenant_has_what_was_narrowed_to_it(installation: Installation) -> None:
+    acme = await tenant_admin(installation, "acme")
+    ada = narrowed(installation.operator, label="ada")
+    visitor = narrowed(ada, tenant="acme", label="visitor")
+    await are_good(installation, ada, visitor, narrowed(ada, label="elsewhere"))
+    for caller, fields in (
+        (acme, {}),
+        (visitor, {}),
+        (installation.operator, {"tenant_id": "acme"}),
+    ):
+        nodes = await graph(installation, caller, token_id=token_id(visitor), **fields)
+        # Not what the operator did elsewhere.
+        assert [node.caveat for node in nodes] == ["tenant = acme", "label = visitor"]
+        assert nodes[-1].digest == digest(visitor)
+        assert not nodes[-1].banned
+    await ban(installation, installation.operator, token=ada)
+    nodes = await graph(installation, acme, token_id=token_id(visitor))
+    assert [node.banned for node in nodes] == [True, True]

@@ -112,6 +112,14 @@ async def test_names_the_field_that_is_wrong(
     assert [violation.field for violation in found["BadRequest"].field_violations] == [field]
 
 
+async def test_an_unknown_event_is_told_before_the_host_is_looked_up(installation: Installation) -> None:
+    fields = {"url": "https://no-such-host.invalid/", "event_types": ["incident.open"]}
+    found = await refusal(call(installation, "CreateWebhook", **fields))
+    (violation,) = found["BadRequest"].field_violations
+    assert violation.description.startswith("event_types[0]: 'incident.open': expected one of ")
+    assert "incident.opened" in violation.description
+
+
 @pytest.mark.parametrize(
     "url",
     [

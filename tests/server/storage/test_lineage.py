@@ -27,8 +27,8 @@ def record(store: SqlStore, *uses: TokenUse) -> list[TokenUse]:
     return store.transact(lambda connection: lineage.record(connection, uses))
 
 
-def graph(store: SqlStore, tenant_id: str = "acme", token_id: str = "") -> list[TokenNode]:
-    return store.read(lambda connection: lineage.graph(connection, tenant_id, token_id))
+def graph(store: SqlStore, *issuers: str, token_id: str = "") -> list[TokenNode]:
+    return store.read(lambda connection: lineage.graph(connection, issuers or None, token_id))
 
 
 def test_a_token_is_stored_with_its_prefixes(store: SqlStore) -> None:
@@ -74,11 +74,19 @@ def test_parents_come_before_their_children(store: SqlStore) -> None:
 
 def test_tenants_and_tokens_are_kept_apart(store: SqlStore) -> None:
     record(store, use("t", "a"), use("u", "a"), use("t", "a", tenant_id="globex", count=7))
-    assert [node.tenant_id for node in graph(store)] == ["acme"] * 4
-    assert [node.caveat for node in graph(store, token_id="u")] == ["", "a"]
+    assert [node.tenant_id for node in graph(store, "acme")] == ["acme"] * 4
+    assert [node.caveat for node in graph(store, "acme", token_id="u")] == ["", "a"]
     assert [node.use_count for node in graph(store, "globex")] == [0, 7]
     assert graph(store, "initech") == []
-    assert graph(store, "acme", "nothing") == []
+    assert graph(store, "acme", token_id="nothing") == []
+    everything = graph(store, "acme", "globex", "initech")
+    assert len(everything) == 6
+    assert everything == graph(store)
+    assert {(node.tenant_id, node.digest) for node in everything if node.parent_digest} == {
+        ("acme", digest("t", "a")),
+        ("acme", digest("u", "a")),
+        ("globex", digest("t", "a")),
+    }
 
 
 def test_nothing_to_record(store: SqlStore) -> None:

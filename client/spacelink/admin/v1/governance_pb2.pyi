@@ -282,7 +282,10 @@ class GetTokenGraphRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     TOKEN_ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
-    """The tenant; empty means the one the call is about."""
+    """The tenant, whose tokens are those that it issued and operators' that were
+    narrowed to it. Empty means the one the call is about; an operator's call
+    that names no tenant is about the tokens of all, as is "*".
+    """
     token_id: _builtins.str
     """Only what descends from this minted token; empty means all."""
     def __init__(
@@ -340,7 +343,9 @@ class TokenNode(_message.Message):
     digest: _builtins.str
     """SHA-256 of its signature in hex."""
     parent_digest: _builtins.str
-    """Its parent's; empty for a minted token."""
+    """Its parent's; empty for a minted token. The parent of the first token that
+    was narrowed to a tenant is an operator's, which the tenant is not shown.
+    """
     token_id: _builtins.str
     """The id shared by a token and all of its descendants."""
     caveat: _builtins.str

@@ -65,7 +65,7 @@ def test_a_sample_that_is_sent_is_stored(run: Run, device_id: str) -> None:
         (["send", "--device-id", "a b", "--power-w", "1"], 2, "device_id 'a b': expected"),
         (["send", "--device-id", "d", "--metric", "azimuth"], 2, "--metric azimuth: expected NAME=X"),
         (["send", "--device-id", "d", "--metric", "Azimuth=1"], 2, "--metric Azimuth: expected"),
-        (["send", "--device-id", "d", "--power-w", "1", "--time", "noon"], 2, "'--time': time 'noon'"),
+        (["send", "--device-id", "d", "--power-w", "1", "--time", "noon"], 2, "'--time': 'noon': expected"),
         (
             ["send", "--device-id", "d", "--packet-loss-percent", "101"],
             2,

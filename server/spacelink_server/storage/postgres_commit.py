@@ -32,7 +32,9 @@ from spacelink_server.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from spacelink_server.storage.segments import Segment
 
     Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
     Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
@@ -83,6 +85,8 @@ _COPY_TRAILER = b"\xff\xff"
 _ROW_START = Struct(">hi")
 _LENGTH = Struct(">i")
 _NUMBERS = Struct(">iqiqiqiii")
+# Sent at once, and a row more: the driver cuts up what is larger than 128 KiB.
+_PART_BYTES = 64 * 1024
 
 
 class _Claim(NamedTuple):
@@ -175,25 +179,33 @@ class GroupTransaction:
             written: what has them.
             now: microseconds since 1970 UTC, by the clock that all servers share.
         """
-        parts = [_COPY_HEADER]
+        segments = [(write.tenant_id, segment) for write in written for segment in write.segments]
+        if not segments:
+            return
+        with self._connection.cursor().copy(_COPY) as copy:
+            for part in self._encode(segments, now):
+                copy.write(part)
+
+    def _encode(self, segments: Iterable[tuple[str, Segment]], now: int) -> Iterator[bytes]:
+        """Encode rows for COPY, in parts that are sent while the next one is made."""
+        parts, size = [_COPY_HEADER], 0
         # The time lets other servers find what is new. The rest tells segments
         # apart that servers write in the same microsecond; of one device and
         # time, for others need not be told apart.
         ids = itertools.count(now * 1000 + random.randrange(1000))  # noqa: S311
-        for write in written:
-            for segment in write.segments:
-                device_id, first_time, last_time, count, payload = segment
-                key = (write.tenant_id, device_id)
-                if key not in self._known_devices:
-                    self.new_devices.add(key)
-                numbers = _NUMBERS.pack(8, first_time, 8, next(ids), 8, last_time, 4, count, len(payload))
-                parts += (_row_start(*key), numbers, payload)
-        if len(parts) == 1:
-            return
+        for tenant_id, segment in segments:
+            device_id, first_time, last_time, count, payload = segment
+            key = (tenant_id, device_id)
+            if key not in self._known_devices:
+                self.new_devices.add(key)
+            numbers = _NUMBERS.pack(8, first_time, 8, next(ids), 8, last_time, 4, count, len(payload))
+            parts += (_row_start(*key), numbers, payload)
+            size += len(payload)
+            if size >= _PART_BYTES:
+                yield b"".join(parts)
+                parts, size = [], 0
         parts.append(_COPY_TRAILER)
-        data = b"".join(parts)
-        with self._connection.cursor().copy(_COPY) as copy:
-            copy.write(data)
+        yield b"".join(parts)
 
     def _move(self, advances: Iterable[StreamAdvance]) -> None:
         last: defaultdict[str, dict[str, int]] = defaultdict(dict)

@@ -26,7 +26,7 @@ from spacelink_server.storage.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Sequence
     from concurrent.futures import Executor
 
     from spacelink_server.ingest.live import LiveFeed
@@ -38,6 +38,11 @@ logger = logging.getLogger(__name__)
 # The most payload in one transaction: at the 150 MB/s that SQLite commits here
 # it takes 50 ms, which bounds how long a small batch waits behind large ones.
 _GROUP_BYTES = 8 * 1024 * 1024
+
+# How much is queued before it is checked; the rest is when it is taken. Of large
+# batches that is done while those before them are being committed, and of small
+# ones for as many at once as share a commit.
+_CHECK_BYTES = 1024 * 1024
 
 # What a transaction needs besides its payload: index pages and the log.
 _PROBE_MARGIN_BYTES = 1024 * 1024
@@ -79,6 +84,7 @@ class _Batch:
     size: int
     rejection: Rejection | None
     put_at: float = 0.0
+    segments: Sequence[Segment] = ()
 
 
 _Request = TypeVar("_Request")
@@ -153,6 +159,8 @@ class Committer:
         self._trace = trace
         self._healthy = True
         self._queue: deque[_Item] = deque()
+        self._unchecked: list[_Batch] = []
+        self._unchecked_bytes = 0
         self._queued_bytes = 0
         self._work = asyncio.Event()
         self._room = asyncio.Event()
@@ -256,25 +264,40 @@ class Committer:
     def _put(self, item: _Item) -> None:
         item.put_at = perf_counter()
         self._queue.append(item)
+        if isinstance(item, _Batch) and item.batch is not None:
+            self._unchecked.append(item)
+            self._unchecked_bytes += item.size
+            if self._unchecked_bytes >= _CHECK_BYTES:
+                self._check()
         self._queued_bytes += item.size
         if self._queued_bytes >= self._queue_bytes:
             self._room.clear()
         self._work.set()
 
+    def _check(self) -> None:
+        """Look at the times and values of batches that are queued, all at once."""
+        batches = [batch.batch for batch in self._unchecked if batch.batch is not None]
+        for batch, outcome in zip(self._unchecked, segments_of_all(batches), strict=True):
+            if isinstance(outcome, InvalidBatchError):
+                batch.rejection = Rejection(batch.last_sequence, outcome.reason, str(outcome))
+            else:
+                batch.segments = outcome
+        self._unchecked, self._unchecked_bytes = [], 0
+
     def _take(self) -> _Group:
+        self._check()
         group = _Group(oldest=self._queue[0].put_at)
-        batches: list[_Batch] = []
         while self._queue and group.size < _GROUP_BYTES:
             item = self._queue.popleft()
             group.size += item.size
             if isinstance(item, _Batch):
-                batches.append(item)
+                group.batch_count += 1
+                _append(group, item)
             elif isinstance(item.request, Submission):
+                group.batch_count += 1
                 group.submissions.append(item)
             else:
                 group.opens.append(item)
-        _append_all(group, batches)
-        group.batch_count = len(batches) + len(group.submissions)
         return group
 
     def _succeed(self, group: _Group, result: CommitResult) -> None:
@@ -341,20 +364,10 @@ class Committer:
             await self._on_health(healthy)
 
 
-def _append_all(group: _Group, batches: Iterable[_Batch]) -> None:
-    outcomes = iter(segments_of_all([batch.batch for batch in batches if batch.batch is not None]))
-    for batch in batches:
-        outcome = [] if batch.batch is None else next(outcomes)
-        if isinstance(outcome, InvalidBatchError):
-            batch.rejection = Rejection(batch.last_sequence, outcome.reason, str(outcome))
-            outcome = []
-        if batch.rejection is not None:
-            batch.listener.rejected(batch.rejection)
-        _append(group, batch, outcome)
-
-
-def _append(group: _Group, batch: _Batch, segments: Iterable[Segment]) -> None:
+def _append(group: _Group, batch: _Batch) -> None:
     listener = batch.listener
+    if batch.rejection is not None:
+        listener.rejected(batch.rejection)
     advance = group.advances.get(listener)
     if advance is None:
         advance = StreamAdvance(
@@ -363,12 +376,12 @@ def _append(group: _Group, batch: _Batch, segments: Iterable[Segment]) -> None:
             listener.epoch,
             batch.first_sequence - 1,
             batch.last_sequence,
-            list(segments),
+            list(batch.segments),
         )
         group.advances[listener] = advance
     else:
         advance.sequence = batch.last_sequence
-        advance.segments.extend(segments)
+        advance.segments.extend(batch.segments)
     if batch.rejection is not None:
         advance.rejected.append(batch.rejection)
     elif batch.batch is None:

@@ -282,6 +282,8 @@ class Committer:
                 batch.rejection = Rejection(batch.last_sequence, outcome.reason, str(outcome))
             else:
                 batch.segments = outcome
+            # The segments have copies.
+            batch.batch = None
         self._unchecked, self._unchecked_bytes = [], 0
 
     def _take(self) -> _Group:
@@ -384,7 +386,7 @@ def _append(group: _Group, batch: _Batch) -> None:
         advance.segments.extend(batch.segments)
     if batch.rejection is not None:
         advance.rejected.append(batch.rejection)
-    elif batch.batch is None:
+    elif not batch.segments:
         group.dropped[listener] += batch.last_sequence - batch.first_sequence + 1
 
 

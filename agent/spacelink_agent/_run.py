@@ -138,7 +138,7 @@ def _sum_up(settings: AgentSettings, replay: Replay, spool: Spool, before: SetAs
     if (rows := spool.rejected.rows_of(replay.source)).exists():
         raise click.ClickException(
             f"rows of {settings.file} are set aside in {rows}, each with its line and what is wrong; "
-            "correct them there and replay that file, or run: "
+            "correct them there and replay that file, and then, or to give them up, run: "
             f"spacelink agent rejected discard {rows.stem} --spool {settings.spool}"
         )
     if counters.dropped_samples:

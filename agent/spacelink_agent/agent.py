@@ -7,6 +7,8 @@ import logging
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
+import grpc
+
 from spacelink.errors import AbortedError, PermissionDeniedError, SpaceLinkError, UnauthenticatedError
 
 if TYPE_CHECKING:
@@ -104,7 +106,12 @@ class Agent:
             except SpaceLinkError as error:
                 if not self._collector.is_live:
                     raise
-                _logger.warning("the server refuses; next attempt in %.0f s: %s", _REFUSED_SECONDS, error)
+                # What only one of a server's planes knows.
+                is_other_plane = error.code is grpc.StatusCode.UNIMPLEMENTED
+                hint = "; --server must name its data plane" if is_other_plane else ""
+                _logger.warning(
+                    "the server refuses; next attempt in %.0f s: %s%s", _REFUSED_SECONDS, error, hint
+                )
             with suppress(TimeoutError):
                 async with asyncio.timeout(_REFUSED_SECONDS):
                     await self._uplink.credential_replaced()

@@ -112,6 +112,7 @@ def resend(spool: Path, names: tuple[str, ...]) -> None:
             click.echo(f"{rows} samples with wrong values stay set aside, as rows")
     finally:
         opened.close()
+    _tell_of_rows(spool)
 
 
 def _samples(entry: RejectedEntry) -> TelemetryColumns:
@@ -139,6 +140,7 @@ def export(spool: Path, names: tuple[str, ...]) -> None:
     for samples in batches:
         writer.write(samples)
     writer.close()
+    _tell_of_rows(spool)
 
 
 @rejected.command()
@@ -159,6 +161,16 @@ def discard(spool: Path, all_: bool, names: tuple[str, ...]) -> None:
     for entry in entries:
         entry.remove()
     click.echo(f"{len(entries)} discarded")
+
+
+def _tell_of_rows(spool: Path) -> None:
+    for entry in _entries(spool, ()):
+        if not entry.is_batch:
+            click.echo(
+                f"{entry.samples} bad rows are in {entry.path}: correct them there, replay that file, "
+                f"and discard {entry.name}",
+                err=True,
+            )
 
 
 def _batches(spool: Path, names: Sequence[str]) -> list[RejectedEntry]:

@@ -330,12 +330,14 @@ class NetworkSla:
     """Whether the devices of a network kept its SLA.
 
     Attributes:
-        compliant: whether no device broke it.
+        compliant: whether no device broke it, which is so where nothing is
+            known of any.
         availability_percent: that of the worst device; None where none has one.
         worst_device_id: the worst device.
         pooled_availability_percent: that of all devices' time together.
         device_count: how many devices there are.
-        compliant_device_count: how many kept it.
+        compliant_device_count: how many kept it, those among them of which
+            nothing is known.
         unknown_device_count: how many have no availability.
         outage_count: how many outages counted.
         objectives: over the intervals of all devices.

@@ -88,6 +88,8 @@ def test_bad_rows_are_set_aside_alone_and_may_be_corrected(
     assert again.returncode == 1
     assert f"earlier runs read 70 rows; set aside earlier: 2 rows in {spool / 'rejected'}\n" in again.stdout
     (set_aside,) = (spool / "rejected").glob("*.csv")
+    exported = CliRunner().invoke(agent, ["rejected", "export", *flags])
+    assert f"2 bad rows are in {set_aside}: correct them there, replay that file" in exported.stderr
     assert f"are set aside in {set_aside}, each with its line and what is wrong" in again.stderr
     corrected = tmp_path / "corrected.csv"
     corrected.write_text(set_aside.read_text().replace(",-1,", ",21,").replace(",fast,", ",22,"))

@@ -213,7 +213,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         "import sys\n"
         "sys.modules['opentelemetry.sdk.trace'] = None\n"
         "from spacelink_server.command import server\n"
-        f"server(['--data-dir', {str(tmp_path)!r}, '--otlp-endpoint', 'http://127.0.0.1:4318'])\n"
+        f"server(['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0', "
+        f"'--data-dir', {str(tmp_path)!r}, '--otlp-endpoint', 'http://127.0.0.1:4318'])\n"
     )
     done = python(code)
     assert done.returncode == 1

@@ -134,6 +134,9 @@ def test_a_key_is_not_for_another_request(
         body: Any = sample if path == "send" else [sample]
         response = http.post(f"/v1/telemetry/{path}", json=body, headers=key)
         assert response.status_code == status
+    other = {"device_id": f"{device_id}-b", **OLDER}
+    assert http.post("/v1/telemetry/send", json=other, headers=key).status_code == 409
+    assert stored(server, f"{device_id}-b") is None
     assert "Idempotency-Key" in response.text
     assert "REQUEST_ID_REUSED" in response.text
     assert latencies(server, device_id) == [1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spacelink_agent.bad_rows import BadRow
@@ -153,8 +153,12 @@ class _Entries:
         try:
             return _Entry(self._map.row(cells), None, file.position)
         except ValueError as error:
-            named = dict(zip_longest(file.header, cells[: len(file.header)], fillvalue=""))
-            return _Entry(None, BadRow(self._device_id, file.line, named, str(error)), file.position)
+            named, problem = dict(zip(file.header, cells, strict=False)), str(error)
+            if len(cells) != len(file.header):
+                # Which cell belongs where is not known: set aside like that, the row
+                # would be taken for a good one.
+                named, problem = dict.fromkeys(file.header, ""), f"{problem}: {','.join(cells)}"
+            return _Entry(None, BadRow(self._device_id, file.line, named, problem), file.position)
 
 
 class _Pacer:

@@ -92,6 +92,12 @@ def client_command(function: Callable[..., None]) -> Callable[..., None]:
     return _command("--server", DEFAULT_TARGET, "The server.")(_tenant_setting(_check_tenant)(function))
 
 
+def anonymous_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Do what client_command does, for calls of those who have no credential yet."""
+    tenant = _tenant_setting(_check_tenant)
+    return _command("--server", DEFAULT_TARGET, "The server.", credential=False)(tenant(function))
+
+
 def admin_command(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command of the admin plane its Connection, and tell its errors in one line."""
     # What its requests name, the server checks; * is the installation itself.
@@ -118,11 +124,21 @@ def _check_tenant(ctx: click.Context, param: click.Parameter, value: str | None)
     return value
 
 
-def _command(flag: str, default: str, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _credential_settings(function: FC) -> FC:
+    for declare in (
+        api_key_file_setting("File with an API key instead; or SPACELINK_API_KEY is the key."),
+        token_file_setting("File with the token, - for standard input; or SPACELINK_TOKEN is the token."),
+    ):
+        function = declare(function)
+    return function
+
+
+def _command(
+    flag: str, default: str, text: str, *, credential: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @server_setting(flag, "address", default=default, help=text)
-        @token_file_setting("File with the token, - for standard input; or SPACELINK_TOKEN is the token.")
-        @api_key_file_setting("File with an API key instead; or SPACELINK_API_KEY is the key.")
+        @(_credential_settings if credential else _unchanged)
         @tls_settings
         @functools.wraps(function)
         def command(*args: Any, **kwargs: Any) -> None:
@@ -139,6 +155,10 @@ def _command(flag: str, default: str, text: str) -> Callable[[Callable[..., None
         return command
 
     return decorate
+
+
+def _unchanged(function: FC) -> FC:
+    return function
 
 
 def _take_connection(settings: dict[str, Any]) -> Connection:

@@ -72,6 +72,8 @@ def print_sla(report: SlaReport) -> None:
     screen = console()
     whole = report.network
     verdict = Text("kept", "bold green") if whole.compliant else Text("broken", "bold red")
+    if whole.availability_percent is None:
+        verdict = Text("unknown: there is no telemetry", "bold yellow")
     screen.print(
         details_table(
             [
@@ -133,7 +135,9 @@ def _axis_width(values: Sequence[float]) -> int:
 def kept(report: SlaReport) -> str:
     """Write how many of the devices that were heard of kept their SLA."""
     known = [device for device in report.devices if device.availability_percent is not None]
-    return f"{sum(device.compliant for device in known):,} of {len(known):,}"
+    text = f"{sum(device.compliant for device in known):,} of {len(known):,}"
+    unknown = report.network.unknown_device_count
+    return f"{text}, {unknown:,} unknown" if unknown else text
 
 
 def moment(time: datetime | None) -> str:

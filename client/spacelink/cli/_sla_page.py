@@ -99,11 +99,12 @@ def _section(title: str, content: str) -> str:
 
 
 def _verdict(report: SlaReport) -> str:
-    is_kept = report.network.compliant
-    text = "SLA kept" if is_kept else "SLA broken"
+    text, kind = ("SLA kept", "good") if report.network.compliant else ("SLA broken", "bad")
+    if report.network.availability_percent is None:
+        text, kind = "SLA unknown: no telemetry", "fair"
     if report.evaluated_until_time < report.end_time:
         text += f" so far, as of {moment(report.evaluated_until_time)} UTC"
-    return f'<p><span class="verdict {"good" if is_kept else "bad"}">{text}</span></p>\n'
+    return f'<p><span class="verdict {kind}">{text}</span></p>\n'
 
 
 def _figures(report: SlaReport) -> str:
@@ -118,8 +119,6 @@ def _figures(report: SlaReport) -> str:
         ("devices kept the SLA", kept(report)),
         ("outages", f"{whole.outage_count:,}"),
     ]
-    if whole.unknown_device_count:
-        figures.append(("devices without telemetry", f"{whole.unknown_device_count:,}"))
     boxes = "".join(f"<div><b>{value}</b><span class=soft>{name}</span></div>" for name, value in figures)
     return f'<div class="figures">{boxes}</div>\n'
 

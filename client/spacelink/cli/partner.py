@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from spacelink._messages import enum_names
-from spacelink.cli._connection import Connection, client_command
+from spacelink.cli._connection import Connection, anonymous_command, client_command
 from spacelink.cli._output import output_option, to_record, write_records
 from spacelink.cli._passwords import password_file_setting, read_password
 from spacelink.v1.partner_pb2 import PartnerState
@@ -61,7 +61,7 @@ def _limits(function: FC) -> FC:
 @partner.command()
 @click.argument("tenant_id")
 @_identity
-@client_command
+@anonymous_command
 def register(connection: Connection, tenant_id: str, password_file: IO[str] | None, **identity: str) -> None:
     """Ask to become a partner with the tenant TENANT_ID, and print the registration's id.
 

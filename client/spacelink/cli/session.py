@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from spacelink.cli._connection import Connection, client_command
+from spacelink.cli._connection import Connection, anonymous_command, client_command
 from spacelink.cli._output import details_option, to_record
 from spacelink.cli._passwords import password_file_setting, read_password
 from spacelink.cli._tables import console, details_table
@@ -25,7 +25,7 @@ def session() -> None:
 @session.command()
 @click.argument("user")
 @password_file_setting
-@client_command
+@anonymous_command
 def login(connection: Connection, user: str, password_file: IO[str] | None) -> None:
     """Log USER in and print the session's token, which is good for a short time.
 

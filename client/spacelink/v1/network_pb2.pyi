@@ -1503,7 +1503,7 @@ class NetworkSla(_message.Message):
     OBJECTIVES_FIELD_NUMBER: _builtins.int
     ALL_OBJECTIVES_FIELD_NUMBER: _builtins.int
     compliant: _builtins.bool
-    """Whether no device broke the SLA."""
+    """Whether no device broke the SLA, which is so where nothing is known of any."""
     availability_percent: _builtins.float
     """The availability of the worst device; not set where none has one."""
     worst_device_id: _builtins.str
@@ -1513,7 +1513,7 @@ class NetworkSla(_message.Message):
     device_count: _builtins.int
     """How many devices the network has."""
     compliant_device_count: _builtins.int
-    """How many of them kept the SLA."""
+    """How many of them kept the SLA, those among them of which nothing is known."""
     unknown_device_count: _builtins.int
     """How many of them have no availability: none of their time counts."""
     outage_count: _builtins.int

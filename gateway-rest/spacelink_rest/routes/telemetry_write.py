@@ -77,8 +77,8 @@ async def send_batch(
     """Store samples of any number of devices; the answer means committed to disk.
 
     The samples of a device are stored together or not at all, those of different
-    devices apart. After an error, sending all of it again is safe: queries give
-    equal samples once.
+    devices apart; so an Idempotency-Key holds for each device by itself. After an
+    error, sending all of it again is safe: queries give equal samples once.
     """
     parts = _parts(samples, idempotency_key)
     slots = asyncio.Semaphore(_CONCURRENT_CALLS)
@@ -109,7 +109,9 @@ def _parts(samples: Sequence[Sample], key: str) -> list[_Part]:
     batches = batches_of(samples, time.time_ns())
     if not key:
         return [_Part(batch, "", is_timed=True) for batch in batches]
-    return [_part(*both, key) for both in zip(batches, batches_of(samples, 0), strict=True)]
+    # Of several each is stored by itself, so each is a request with a key of its own.
+    keys = [key] if len(batches) == 1 else [derived_key(key, batch.device_id) for batch in batches]
+    return [_part(*part) for part in zip(batches, batches_of(samples, 0), keys, strict=True)]
 
 
 def _part(batch: TelemetryBatch, as_sent: TelemetryBatch, key: str) -> _Part:
@@ -117,8 +119,9 @@ def _part(batch: TelemetryBatch, as_sent: TelemetryBatch, key: str) -> _Part:
     # The server takes a request_id with another batch for a mistake. Samples
     # without times become another one each time they come, so what they were
     # before is told by the request_id.
-    content = "" if is_timed else hashlib.sha256(as_sent.SerializeToString(deterministic=True)).hexdigest()
-    return _Part(batch, derived_key(key, f"{batch.device_id} {content}"), is_timed)
+    if not is_timed:
+        key = derived_key(key, hashlib.sha256(as_sent.SerializeToString(deterministic=True)).hexdigest())
+    return _Part(batch, key, is_timed)
 
 
 async def _submit(caller: CallerParam, data: Data, part: _Part) -> int:

@@ -39,6 +39,17 @@ def test_login_prints_the_token_alone(ask: Ask, recorder: Recorder, password_fil
     assert recorder.take("CreateSession").request.password == PASSWORD
 
 
+def test_who_has_no_credential_yet_needs_none(
+    ask: Ask, recorder: Recorder, password_file: str, tmp_path: Path
+) -> None:
+    """What an earlier server left in the environment is no obstacle."""
+    recorder.answers["CreateSession"] = session_pb2.CreateSessionResponse(token=str(TOKEN))
+    gone = {"SPACELINK_TOKEN_FILE": str(tmp_path / "gone")}
+    result = ask("session", "login", "anna", "--password-file", password_file, **gone)
+    assert (result.exit_code, result.stdout) == (0, f"{TOKEN}\n")
+    assert "authorization" not in recorder.take("CreateSession").metadata
+
+
 def test_a_password_is_asked_for_and_not_shown(recorder: Recorder, tmp_path: Path) -> None:
     recorder.answers["CreateSession"] = session_pb2.CreateSessionResponse(token=str(TOKEN))
     with (tmp_path / "token").open("wb") as out:

@@ -159,6 +159,19 @@ def test_sla_as_json_csv_and_table(run: Run, fleet: str) -> None:
     assert "latency p95 at most 50 ms" in table
 
 
+def test_of_what_nobody_heard_it_is_not_said_that_the_sla_was_kept(
+    run: Run, fleet: str, tmp_path: Path
+) -> None:
+    asked = ("network", "sla", fleet, *RANGE, "--device-id", "silent")
+    table = run(*asked, "--output", "table").output
+    assert re.search(r"SLA +unknown: there is no telemetry", table)
+    assert re.search(r"devices that kept it +0 of 0, 1 unknown", table)
+    page = tmp_path / "page.html"
+    run(*asked, "--report", str(page))
+    assert "SLA unknown: no telemetry" in page.read_text()
+    assert "SLA kept" not in page.read_text()
+
+
 def test_a_trend_as_json_csv_and_chart(run: Run, fleet: str) -> None:
     asked = ("network", "trend", fleet, "latency_ms", *RANGE, "--step", "15m")
     report = json.loads(run(*asked).output)

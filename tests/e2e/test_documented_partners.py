@@ -41,19 +41,23 @@ def test_the_way_in_leads_where_it_says(servers: StartServer, tmp_path: Path) ->
         SPACELINK_TOKEN_FILE="operator.token",
     )
     shutil.copy(server.token_file, shell.directory)
-    *way, disable, ban = steps(DOCS / "onboarding.md")
+    *way, disable, ban, ban_sandbox = steps(DOCS / "onboarding.md")
     with receiving() as receiver:
         printed = "".join(shell.run(k, text.replace(PLACE_OF_HOOKS, receiver.url))[0] for k, text in way)
         (request,) = receiver.received
     for text in ("ACME Corporation", "partner acme is approved; anna can log in", "delivered, answered"):
         assert text in printed
-    kept = {name: (shell.directory / name).read_text().strip() for name in ("anna.token", "agents.key")}
+    kept = {
+        name: (shell.directory / name).read_text().strip()
+        for name in ("anna.token", "agents.key", "sandbox.key")
+    }
     assert is_signed((shell.directory / "hook.secret").read_text().strip(), request)
     with SpaceLinkClient(server.address, token=kept["anna.token"]) as anna:
         assert [samples.device_id for samples in anna.list_latest_telemetry()] == ["site-7/dish-1"]
         assert anna.get_ip_allowlist() == ("127.0.0.0/8", "192.0.2.0/24")
-    credentials = {"token": kept["anna.token"]}, {"api_key": kept["agents.key"]}
-    assert [refusal(server, **each) for each in credentials] == ["", ""]
-    for step in (disable, ban):
+    credentials = [{"token": kept["anna.token"]}]
+    credentials += [{"api_key": kept[name]} for name in ("agents.key", "sandbox.key")]
+    assert [refusal(server, **each) for each in credentials] == [""] * 3
+    for step in (disable, ban, ban_sandbox):
         shell.run(*step)
-    assert [refusal(server, **each) for each in credentials] == ["TOKEN_BANNED", "TOKEN_BANNED"]
+    assert [refusal(server, **each) for each in credentials] == ["TOKEN_BANNED"] * 3

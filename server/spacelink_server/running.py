@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,11 @@ FAILURES = (
 # 5 ms it would wait that long for each of them on a busy loop.
 _SWITCH_SECONDS = 0.0005
 
+# How many more objects there must be than at the last time before Python looks for
+# cycles of them. With its 700 it looks 430 times during a report over a thousand
+# devices, which takes 8 % of the report's time, and finds none.
+_COLLECT_AFTER = 20_000
+
 # What mallopt calls them, in glibc's malloc.h.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 # Left alone, glibc gives threads eight arenas a core, and takes ever larger arrays from
@@ -49,6 +55,7 @@ def run(
 ) -> None:
     """Run a server until it is told to stop; see app.serve."""
     sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.set_threshold(_COLLECT_AFTER)
     _bound_memory()
     _run(serve(config, on_ready, stop_on))
 

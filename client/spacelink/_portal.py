@@ -7,14 +7,12 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
     from typing import Any
 
     _T = TypeVar("_T")
 
 _END = object()
-# A step that is cancelled ends within a few turns of the loop.
-_STEP_SECONDS = 0.001
 
 
 class Portal:
@@ -55,12 +53,13 @@ class Portal:
 
     def iterate(self, items: AsyncGenerator[_T]) -> Iterator[_T]:
         """Give the items one by one; each is awaited when it is asked for."""
+        steps: list[asyncio.Task[Any]] = []
         try:
-            while (item := self.call(_next(items))) is not _END:
+            while (item := self.call(_next(items, steps))) is not _END:
                 yield item  # type: ignore[misc]  # _END is gone
         finally:
             if not self._loop.is_closed():
-                self.call(_close(items))
+                self.call(_close(items, steps))
 
     def close(self, last: Coroutine[Any, Any, None]) -> None:
         """Run a last coroutine and stop. Calls under way are cancelled."""
@@ -76,10 +75,13 @@ class Portal:
             self._loop.stop()
 
 
-async def _close(items: AsyncGenerator[Any]) -> None:
-    """End a generator, and first a step of it that was interrupted and does not know yet."""
-    while getattr(items, "ag_running", False):  # noqa: ASYNC110 - nothing tells when it ends
-        await asyncio.sleep(_STEP_SECONDS)
+async def _close(items: AsyncGenerator[Any], steps: Sequence[asyncio.Task[Any]]) -> None:
+    """End a generator, and first the step of it that was interrupted, if one was."""
+    for step in steps:
+        # An interrupt may come before call can cancel what it has begun.
+        if not step.cancelling():
+            step.cancel()
+        await asyncio.wait([step])
     await items.aclose()
 
 
@@ -90,5 +92,7 @@ async def _cancel_others() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-async def _next(items: AsyncGenerator[_T]) -> _T | object:
+async def _next(items: AsyncGenerator[_T], steps: list[asyncio.Task[Any]]) -> _T | object:
+    if task := asyncio.current_task():
+        steps[:] = [task]
     return await anext(items, _END)

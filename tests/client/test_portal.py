@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,31 @@ def test_an_interrupt_ends_a_step_that_waits(portal: Portal) -> None:
         next(iterator)
     interrupter.join()
     assert ended == [True]
+
+
+def test_an_interrupt_may_come_before_the_step_is_waited_for(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    begin = asyncio.run_coroutine_threadsafe
+
+    def interrupted(coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Any:
+        future = begin(coroutine, loop)
+        steps.append(future)
+        if len(steps) == 2:
+            raise KeyboardInterrupt
+        return future
+
+    async def numbers() -> AsyncGenerator[int]:
+        yield 1
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+    iterator = portal.iterate(numbers())
+    assert next(iterator) == 1
+    with pytest.raises(KeyboardInterrupt):
+        next(iterator)
+    assert steps[1].cancelled()
 
 
 def test_a_call_from_the_own_thread_is_refused_instead_of_hanging(portal: Portal) -> None:

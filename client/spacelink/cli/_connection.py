@@ -89,12 +89,12 @@ def tls_settings(function: FC) -> FC:
 
 def client_command(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command of the data plane its Connection, and tell its errors in one line."""
-    return _command("--server", DEFAULT_TARGET, "The server.")(_tenant_setting(_check_tenant)(function))
+    return _command("--server", DEFAULT_TARGET, "The server.")(_tenant_setting(check_identifier)(function))
 
 
 def anonymous_command(function: Callable[..., None]) -> Callable[..., None]:
     """Do what client_command does, for calls of those who have no credential yet."""
-    tenant = _tenant_setting(_check_tenant)
+    tenant = _tenant_setting(check_identifier)
     return _command("--server", DEFAULT_TARGET, "The server.", credential=False)(tenant(function))
 
 
@@ -118,7 +118,8 @@ def _tenant_setting(callback: Callable[..., str | None] | None) -> Callable[[FC]
     )
 
 
-def _check_tenant(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+def check_identifier(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refuse what can be no tenant's or device's id; callback of options that may be left out."""
     if value and not is_identifier(value):
         raise click.BadParameter(f"{value!r}: expected {IDENTIFIER_RULE}", ctx, param)
     return value

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spacelink._names import IDENTIFIER_RULE, is_identifier
-from spacelink.cli._connection import Connection, client_command
+from spacelink.cli._connection import Connection, check_identifier, client_command
 from spacelink.cli._progress import byte_progress
 from spacelink.cli._samples_file import BadRow, open_samples
 
@@ -27,12 +26,6 @@ _RETRY_SECONDS = 15.0
 _SHOWN = 10
 
 
-def _check_device(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if value and not is_identifier(value):
-        raise click.BadParameter(f"{value!r}: expected {IDENTIFIER_RULE}", ctx, param)
-    return value
-
-
 @click.command("import")
 @click.argument(
     "paths", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
@@ -41,7 +34,7 @@ def _check_device(ctx: click.Context, param: click.Parameter, value: str) -> str
     "--device-id",
     default="",
     metavar="ID",
-    callback=_check_device,
+    callback=check_identifier,
     help="The device of rows that do not name one.",
 )
 @click.option(

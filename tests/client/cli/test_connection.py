@@ -165,7 +165,7 @@ def test_a_file_with_something_else_is_named_and_not_shown(
     assert recorder.calls == []
 
 
-@pytest.mark.parametrize(
+takes_a_secret_file = pytest.mark.parametrize(
     "command",
     [
         ("session", "show", "--token-file"),
@@ -177,6 +177,9 @@ def test_a_file_with_something_else_is_named_and_not_shown(
     ],
     ids=" ".join,
 )
+
+
+@takes_a_secret_file
 @pytest.mark.parametrize(("name", "problem"), [("nowhere", "No such file"), (".", "Is a directory")])
 def test_a_file_that_cannot_be_read_is_named(
     ask: Ask, recorder: Recorder, tmp_path: Path, command: tuple[str, ...], name: str, problem: str
@@ -194,18 +197,7 @@ def test_a_file_that_a_variable_names_is_told_as_its(ask: Ask, recorder: Recorde
 
 
 @pytest.mark.parametrize("secret", [str(TOKEN), KEY])
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("session", "show", "--token-file"),
-        ("session", "show", "--api-key-file"),
-        ("token", "inspect", "--token-file"),
-        ("token", "ban"),
-        ("agent", "--collector", "simulator", "--token-file"),
-        ("agent", "--collector", "simulator", "--api-key-file"),
-    ],
-    ids=" ".join,
-)
+@takes_a_secret_file
 def test_a_secret_given_for_a_file_is_not_shown(
     ask: Ask, recorder: Recorder, command: tuple[str, ...], secret: str
 ) -> None:

@@ -85,5 +85,5 @@ def contract_names(metrics: list[str] | None) -> list[str]:
 
 
 def derived_key(key: str, part: str) -> str:
-    """Make the key of a part of a request; parts of a request without a key have none."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key} {part}")) if key else ""
+    """Make the key of a part of a request."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{key} {part}"))

@@ -296,23 +296,41 @@ ARROW = as_arrow_stream(TelemetryColumns.from_arrays("d", [NOON], latency_ms=[1]
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"\xff\xfe\x00", "not readable: expected text in UTF-8, gzip, Parquet or Arrow"),
-        (gzip.compress(b"device_id,time\n", mtime=0)[:-9], "not readable"),
-        (PARQUET[:-20], "not readable as Parquet: Parquet magic bytes not found"),
-        (ARROW[:-300], "not readable"),
-        (b"", "the file is empty; expected CSV with a header such as device_id,time,latency_ms"),
-        (gzip.compress(b""), "the file is empty"),
-        (
+        pytest.param(
+            b"\xff\xfe\x00",
+            "not readable: expected text in UTF-8, gzip, Parquet or Arrow",
+            id="no UTF-8",
+        ),
+        pytest.param(gzip.compress(b"device_id,time\n")[:-9], "not readable", id="cut gzip"),
+        pytest.param(
+            PARQUET[:-20],
+            "not readable as Parquet: Parquet magic bytes not found",
+            id="cut Parquet",
+        ),
+        pytest.param(ARROW[:-300], "not readable", id="cut Arrow"),
+        pytest.param(
+            b"",
+            "the file is empty; expected CSV with a header such as device_id,time,latency_ms",
+            id="empty",
+        ),
+        pytest.param(gzip.compress(b""), "the file is empty", id="empty in gzip"),
+        pytest.param(
             b"time,power_w\n",
             "no column device_id; --device-id ID says whose samples they are; its columns are time, power_w",
+            id="no device",
         ),
-        (b"device_id,latency_ms\n", "no column time; expected one with RFC 3339"),
-        (b"device_id,time,Power\n", "column 'Power': expected 1 to 64 characters"),
-        (b"device_id,time,sequence\n", "column 'sequence': expected another name"),
-        (b"device_id,time,power_w,power_w\n", "column 'power_w' is there 2 times"),
-        (
+        pytest.param(b"device_id,latency_ms\n", "no column time; expected one with RFC 3339", id="no time"),
+        pytest.param(
+            b"device_id,time,Power\n",
+            "column 'Power': expected 1 to 64 characters",
+            id="capital letter",
+        ),
+        pytest.param(b"device_id,time,sequence\n", "column 'sequence': expected another name", id="sequence"),
+        pytest.param(b"device_id,time,power_w,power_w\n", "column 'power_w' is there 2 times", id="twice"),
+        pytest.param(
             b"device_id,time," + b",".join(b"m%d" % n for n in range(65)),
             "65 metrics besides the usual ones; expected at most 64",
+            id="65 metrics",
         ),
     ],
 )

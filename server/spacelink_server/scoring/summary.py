@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 # histogram. 4 MB for each metric; eleven days of a device at 1 Hz.
 EXACT_VALUES = 1_000_000
 
+# So many are gathered before they are put into a histogram that there is anyway:
+# as many as it has buckets, which is what that costs.
+_FOLDED_VALUES = histogram.BUCKETS
+
 _PROBABILITIES = np.array([0.50, 0.95, 0.99])
 
 
@@ -63,7 +67,8 @@ class MetricAccumulator:
         total = float(present.sum(dtype=np.float64))
         self._count_in(len(present), total, float(present.min()), float(present.max()))
         self._values += present.tobytes()
-        if len(self._values) > EXACT_VALUES * present.itemsize:
+        kept = EXACT_VALUES if self._histogram is None else _FOLDED_VALUES
+        if len(self._values) > kept * present.itemsize:
             self._fold_values()
 
     def add_histogram(

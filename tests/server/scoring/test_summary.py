@@ -147,3 +147,25 @@ def test_memory_is_that_of_the_values(size: int) -> None:
     finally:
         tracemalloc.stop()
     assert used < 10 * count * size
+
+
+def test_values_beside_a_histogram_are_not_kept() -> None:
+    """They go into it in the end: until then as few are held as pays."""
+    rolled_up = np.array([1, 2, 3, 4], np.float32)
+    counts = histogram.counts(rolled_up)
+    accumulator = MetricAccumulator()
+    buckets = np.flatnonzero(counts)
+    accumulator.add_histogram((4, 10.0, 1.0, 4.0), buckets, counts[buckets])
+    hour = np.random.default_rng(5).normal(30, 2, 3600).astype(np.float32)
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            accumulator.add(hour)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert used < 300_000
+    statistics = accumulator.statistics()
+    assert statistics is not None
+    assert statistics.count == 360_004
+    assert statistics.percentiles[0] == pytest.approx(np.median(hour), rel=histogram.RELATIVE_ERROR)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spacelink_server.storage.transactions import Connection, Transactions
 
     Counts = NDArray[np.int64]
+    Integers = NDArray[np.integer[Any]]
 
 _SECOND = 1_000_000_000
 
@@ -53,7 +54,7 @@ class _Total(Cover):
         self._cells = len(question.device_ids) * question.steps
         self._sums = np.zeros((6, self._cells))
         self._last_time = np.zeros(self._cells, np.int64)
-        self._entries: list[tuple[Counts, Counts, Counts]] = []
+        self._entries: list[tuple[Counts, Integers, Integers]] = []
         self._read_last: Sums
 
     def read_windows(
@@ -130,7 +131,7 @@ class _Total(Cover):
     def _count(self, row: int, cells: Counts, values: NDArray[np.float32] | None = None) -> None:
         self._sums[row] += np.bincount(cells, values, self._cells)
 
-    def _add_latencies(self, cells: Counts, buckets: Counts, counts: Counts) -> None:
+    def _add_latencies(self, cells: Counts, buckets: Integers, counts: Integers) -> None:
         self._entries.append((cells, buckets, counts))
 
 

@@ -9,7 +9,7 @@ and those of positive values stand in one array, in the order of the values.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,19 +57,19 @@ def counts(values: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def combined(
-    buckets: NDArray[np.int64], counts: NDArray[np.int64]
+    buckets: NDArray[np.integer[Any]], counts: NDArray[np.integer[Any]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Add up histograms that have only the buckets that hold something.
 
     Args:
-        buckets: shape (n,), of all histograms, in any order.
-        counts: shape (n,), how many values are in each.
+        buckets: integers of shape (n,), of all histograms, in any order.
+        counts: likewise, how many values are in each.
 
     Returns:
-        Buckets and counts of the sum, both of shape (m,); buckets rise.
+        Buckets and counts of the sum, int64, both of shape (m,); buckets rise.
     """
     kept, place = np.unique(buckets, return_inverse=True)
-    return kept, np.bincount(place, counts, len(kept)).astype(np.int64)
+    return kept.astype(np.int64), np.bincount(place, counts, len(kept)).astype(np.int64)
 
 
 def quantiles(histogram: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,8 +74,8 @@ class MetricAccumulator:
     def add_histogram(
         self,
         statistics: tuple[int, float, float, float],
-        buckets: NDArray[np.int64],
-        counts: NDArray[np.int64],
+        buckets: NDArray[np.integer[Any]],
+        counts: NDArray[np.integer[Any]],
     ) -> None:
         """Take in values that were summed up before; percentiles are estimates from then on.
 
@@ -115,7 +115,7 @@ class MetricAccumulator:
         buckets = np.flatnonzero(counts)
         self._add_buckets(buckets, counts[buckets])
 
-    def _add_buckets(self, buckets: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+    def _add_buckets(self, buckets: NDArray[np.integer[Any]], counts: NDArray[np.integer[Any]]) -> None:
         if self._histogram is not None:
             known, known_counts = self._histogram
             buckets = np.concatenate([known, buckets])

@@ -45,13 +45,14 @@ class Histograms:
     Attributes:
         offsets: int64 of shape (w + 1,); window i has the entries from offsets[i]
             to offsets[i + 1]. One without any has no histogram.
-        buckets: int64 of shape (n,), see scoring/histogram.py.
-        counts: int64 of shape (n,). A bucket may have several entries.
+        buckets: integers of shape (n,), see scoring/histogram.py; of those that were
+            read as short as they are stored, for there may be a million.
+        counts: likewise. A bucket may have several entries.
     """
 
     offsets: NDArray[np.int64]
-    buckets: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    buckets: NDArray[np.integer[Any]]
+    counts: NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,4 +312,4 @@ def decode_histograms(data: Sequence[bytes]) -> Histograms:
     """Read stored histograms; empty bytes are none."""
     pairs = np.frombuffer(b"".join(data), _PAIR)
     lengths = np.array([0, *map(len, data)], np.int64) // _PAIR.itemsize
-    return Histograms(np.cumsum(lengths), pairs["bucket"].astype(np.int64), pairs["count"].astype(np.int64))
+    return Histograms(np.cumsum(lengths), pairs["bucket"], pairs["count"])

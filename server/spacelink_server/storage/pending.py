@@ -25,8 +25,10 @@ _SECOND = 1_000_000_000
 
 # Closed by one transaction: hours of a dish at 1 Hz are written with 50 kB each.
 _WINDOWS = 16
-# Loaded at once: 16 hours of a dish at 1 Hz, as they came.
+# Loaded at once: 16 hours of a dish at 1 Hz, as they came, or compacted a day of it
+# alone. What is made of them takes some 200 bytes a sample meanwhile.
 _BYTES = 4 * 1024 * 1024
+_SAMPLES = 65_536
 
 
 class Window(NamedTuple):
@@ -105,15 +107,16 @@ def load(
         return None
     claimed = maintained.lock_some(connection, tenant_id, {window.device_id for window in wanted})
     segments: dict[Window, list[StoredSegment]] = {}
-    room = _BYTES
+    size = samples = 0
     reached = wanted[-1]
     for window in wanted:
         # Another worker may have closed it before its device was locked.
         if window.device_id not in claimed or not _is_open(connection, tenant_id, window_seconds, window):
             continue
         segments[window] = _segments(connection, tenant_id, window, window_seconds)
-        room -= sum(len(each.segment.payload) for each in segments[window])
-        if room < 0:
+        size += sum(len(each.segment.payload) for each in segments[window])
+        samples += sum(each.segment.sample_count for each in segments[window])
+        if size > _BYTES or samples > _SAMPLES:
             reached = window
             break
     states = maintained.states(connection, tenant_id, {window.device_id for window in segments})

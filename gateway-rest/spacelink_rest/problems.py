@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from http import HTTPStatus
 from itertools import islice
@@ -51,8 +50,15 @@ _REASONS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "HEADERS_TOO_LARGE",
 }
 
-_logger = logging.getLogger(__name__)
-
+# What is told where gRPC itself failed a call, whose text names hosts and layers
+# that are not the caller's business.
+_DETAILS: Mapping[grpc.StatusCode | None, str] = {
+    grpc.StatusCode.UNAVAILABLE: "the server cannot be reached",
+    grpc.StatusCode.UNIMPLEMENTED: (
+        "the server does not know this call: the bridge's --server must name its data plane and "
+        "--admin-server its admin plane; or the server is older than the bridge"
+    ),
+}
 
 # In one answer; who has more failures than this looks at the first ones anyway.
 _MAX_FAILURES = 100
@@ -108,14 +114,11 @@ def problem(
 def of_error(error: SpaceLinkError, **members: object) -> JSONResponse:
     """Make the answer that tells what a gRPC call was answered."""
     status = http_status(error.code)
-    detail = error.message
-    if error.code is grpc.StatusCode.UNAVAILABLE and not error.reason:
-        # gRPC's own text names hosts and layers that are not the caller's business.
-        detail = "the server cannot be reached"
+    own = None if error.reason else _DETAILS.get(error.code)
     return problem(
         status,
         error.reason or (error.code.name if error.code else "INTERNAL"),
-        detail,
+        own or error.message,
         headers=_headers(status, error),
         errors=[{"field": v.field, "description": v.description} for v in error.field_violations],
         metadata=error.metadata,

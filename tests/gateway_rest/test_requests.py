@@ -9,6 +9,7 @@ import pytest
 
 from spacelink.token import Token
 from tests.gateway_rest.answers import problem
+from tests.gateway_rest.bridges import start_bridge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,6 +181,27 @@ def test_without_a_server_the_bridge_lives_but_is_not_ready(
         while client.get("/readyz").status_code != 200:
             pass  # the test's own time-out ends it
         assert client.get("/v1/telemetry/latest").status_code == 200
+
+
+@pytest.fixture
+def swapped(server: ServerProcess, tmp_path: Path) -> Iterator[BridgeProcess]:
+    """Start a bridge that was given the server's planes the other way round."""
+    bridge = start_bridge(tmp_path, server.admin_address, server.address)
+    yield bridge
+    bridge.kill()
+
+
+def test_planes_given_the_other_way_round_are_named(swapped: BridgeProcess, server: ServerProcess) -> None:
+    with swapped.client(server.token) as data, swapped.admin_client(server.token) as admin:
+        for client, service, path in (
+            (data, "spacelink.v1.TelemetryService", "/v1/telemetry/latest"),
+            (admin, "spacelink.admin.v1.TokenService", "/api/v1/governance/bans"),
+        ):
+            told = problem(client.get("/readyz"), 503)
+            assert (told["reason"], service in told["detail"]) == ("OTHER_PLANE", True)
+            told = problem(client.get(path), 501)
+            assert told["reason"] == "UNIMPLEMENTED"
+            assert "--server must name its data plane and --admin-server its admin plane" in told["detail"]
 
 
 # Pages of other origins

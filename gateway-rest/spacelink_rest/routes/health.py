@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from grpc_health.v1 import health_pb2
 from pydantic import BaseModel
 
-from spacelink.errors import UnavailableError
+from spacelink.errors import NotFoundError, UnavailableError
 from spacelink_rest.caller import CallerParam
 from spacelink_rest.upstream import Upstream
 
@@ -45,7 +45,14 @@ async def healthz() -> Health:
 @router.get("/readyz")
 async def readyz(caller: CallerParam, server: Upstream) -> Health:
     """Tell whether the server behind the bridge can serve."""
-    response = await caller.call(server.health.Check, health_pb2.HealthCheckRequest())
+    request = health_pb2.HealthCheckRequest(service=server.service)
+    try:
+        response = await caller.call(server.health.Check, request)
+    except NotFoundError:
+        raise UnavailableError(
+            f"the server at this address has no {server.service}; it may be its other plane",
+            reason="OTHER_PLANE",
+        ) from None
     if response.status != _SERVING:
         raise UnavailableError("the server cannot serve now", reason="NOT_SERVING")
     return Health()

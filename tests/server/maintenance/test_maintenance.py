@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from spacelink_server.maintenance import maintenance as module
+from spacelink_server.maintenance import making
 from spacelink_server.maintenance.maintenance import Maintenance, Schedule
+from spacelink_server.storage import pending
 from spacelink_server.storage.store import StoreUnavailableError
 from tests.server.maintenance.fleet import DEVICES, check, some_samples, submit
 from tests.server.samples import DAY, HOUR, SECOND, T0
@@ -17,6 +19,7 @@ from tests.server.waiting import until
 
 if TYPE_CHECKING:
     from spacelink.columns import TelemetryColumns
+    from spacelink_server.storage.pending import ClosedWindows, OpenWindows
     from spacelink_server.storage.sql_store import SqlStore
 
 MINUTE = 60 * SECOND
@@ -43,6 +46,23 @@ def test_late_samples_are_taken_in(store: SqlStore) -> None:
         now = T0 + 31 * HOUR
         maintain(store, now)
         check(store, batches, now)
+
+
+def test_what_has_many_samples_is_closed_alone(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days of dishes at 1 Hz together would need memory by the hundred megabytes."""
+    batches = fleet(1, 0)
+    submit(store, *batches)
+    opened: list[OpenWindows] = []
+
+    def close(windows: OpenWindows) -> ClosedWindows:
+        opened.append(windows)
+        return making.close(windows)
+
+    monkeypatch.setattr(pending, "_SAMPLES", 100)
+    monkeypatch.setattr(module, "making", SimpleNamespace(take_in=making.take_in, close=close))
+    maintain(store, T0 + DAY)
+    assert [len(each.segments) for each in opened] == [1] * 3 * len(DEVICES)
+    check(store, batches, T0 + DAY)
 
 
 def test_lag_is_that_of_the_last_pass_that_left_nothing(

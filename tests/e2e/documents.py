@@ -6,13 +6,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.e2e.calls import DEADLINE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DOCS = Path(__file__).parents[2] / "docs"
 _BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -75,3 +76,17 @@ class Shell:
             self._environment = dict(entry.split("=", 1) for entry in entries)
             exports.unlink()
         return output, errors
+
+    def run_until(self, text: str, is_done: Callable[[], bool]) -> None:
+        """Run a command that does not end by itself until something is done, and have it end well."""
+        process = self.start("console", f"exec {text}")
+        try:
+            deadline = time.monotonic() + DEADLINE
+            while not is_done():
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        finally:
+            process.terminate()
+            process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import select
 import shutil
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -126,7 +125,8 @@ def test_the_examples_for_developers(onboarded: Onboarded, bridge: BridgeProcess
             if " -N " in command:
                 printed.append(watched(shell, command, anna))
             elif command.startswith("spacelink agent --"):
-                run_agent(shell, command, anna)
+                start = datetime.now(UTC)
+                shell.run_until(command, partial(has_samples, anna, start))
             else:
                 printed.append(shell.run(kind, command)[0])
         hook_count = len(list(anna.list_webhooks()))
@@ -138,6 +138,11 @@ def test_the_examples_for_developers(onboarded: Onboarded, bridge: BridgeProcess
     assert "north" in python
     assert hook_count == 2
     assert refusal(server, api_key=onboarded.kept("agents.key")) == ""
+
+
+def has_samples(client: SpaceLinkClient, start: datetime) -> bool:
+    """Tell whether samples since then are stored of the terminal that has an agent."""
+    return any(len(batch) for batch in client.query_telemetry("site-7/dish-1", start))
 
 
 def watched(shell: Shell, text: str, client: SpaceLinkClient) -> str:
@@ -158,19 +163,3 @@ def watched(shell: Shell, text: str, client: SpaceLinkClient) -> str:
         watch.terminate()
         watch.communicate(timeout=DEADLINE)
     pytest.fail("the watch ended")
-
-
-def run_agent(shell: Shell, text: str, client: SpaceLinkClient) -> None:
-    """Run an agent until a sample of its own is stored."""
-    start = datetime.now(UTC)
-    agent = shell.start("console", f"exec {text}")
-    try:
-        deadline = time.monotonic() + DEADLINE
-        while not any(len(batch) for batch in client.query_telemetry("site-7/dish-1", start)):
-            assert agent.poll() is None, agent.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    finally:
-        agent.terminate()
-        agent.communicate(timeout=DEADLINE)
-    assert agent.returncode == 0

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from spacelink import AdminClient, SpaceLinkClient
 from spacelink.errors import SpaceLinkError
-from tests.e2e.calls import DEADLINE
 from tests.e2e.documents import DOCS, Shell, steps
 
 if TYPE_CHECKING:
@@ -40,18 +38,8 @@ class Installation(Shell):
 
     def deliver(self, agent: str) -> None:
         """Run an agent until a sample of it is stored."""
-        process = self.start("console", f"exec {agent}")
-        try:
-            with self.client("acme") as client:
-                deadline = time.monotonic() + DEADLINE
-                while not list(client.list_latest_telemetry("site-7/dish-1")):
-                    assert process.poll() is None, process.communicate()
-                    assert time.monotonic() < deadline
-                    time.sleep(0.1)
-        finally:
-            process.terminate()
-            process.communicate(timeout=DEADLINE)
-        assert process.returncode == 0
+        with self.client("acme") as client:
+            self.run_until(agent, lambda: bool(list(client.list_latest_telemetry("site-7/dish-1"))))
 
     def client(self, holder: str) -> SpaceLinkClient:
         return SpaceLinkClient(self.server.address, token_file=self.directory / f"{holder}.token")

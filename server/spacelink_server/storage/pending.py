@@ -26,7 +26,7 @@ _SECOND = 1_000_000_000
 # Closed by one transaction: hours of a dish at 1 Hz are written with 50 kB each.
 _WINDOWS = 16
 # Loaded at once: 16 hours of a dish at 1 Hz, as they came, or compacted a day of it
-# alone. What is made of them takes some 200 bytes a sample meanwhile.
+# alone. What is made of them takes some 170 bytes a sample meanwhile.
 _BYTES = 4 * 1024 * 1024
 _SAMPLES = 65_536
 
